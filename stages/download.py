@@ -1,0 +1,70 @@
+"""Fetch the raw images and labels of `data.name` into data/raw, verified.
+
+    python -m stages.download
+
+DATA_MIRROR names a folder or a base URL that is asked before the public mirrors; it holds
+<data.name>/<file>, for instance mnist/train-images-idx3-ubyte.gz.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+from stages.dataset.catalogue import CATALOGUE, SAMPLES
+from stages.dataset.folders import replace_folder
+from stages.dataset.mirrors import NoMirrorReached, fetch
+from stages.dataset.packaged import write_packaged
+from stages.errors import UserError, run_stage
+from stages.notices import fallback_notice, print_notice
+from stages.params import DownloadParams, load_params
+from stages.paths import RAW
+from stages.progress import progress_bar
+
+
+def main() -> None:
+    params = load_params(DownloadParams)
+    requested = CATALOGUE[params.name]
+    # What was verified before a failure stays here for the next attempt.
+    folder = RAW.with_name("raw.partial")
+    folder.mkdir(parents=True, exist_ok=True)
+
+    used = requested.name
+    if requested.published:
+        try:
+            size = sum(file.size for file in requested.published.values())
+            with progress_bar(size, f"download {requested.name}", "B", unit_scale=True) as bar:
+                fetch(requested, folder, bar.update)
+        except NoMirrorReached as error:
+            used = _sample(requested.name, params.offline, str(error))
+            _clear(folder)
+    if not CATALOGUE[used].published:
+        write_packaged(used, folder)
+
+    manifest = {"requested": requested.name, "dataset": used, "fallback": used != requested.name}
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    replace_folder(folder, RAW)
+    if manifest["fallback"]:
+        print_notice(fallback_notice(requested.name, used))
+
+
+def _sample(name: str, offline: str, reasons: str) -> str:
+    """Return the data set that stands in for `name`; raise `UserError` where there is or may be none."""
+    message = f"no mirror of {name} can be reached: {reasons}\n"
+    point = f"point DATA_MIRROR at a folder or URL with {name}/train-images-idx3-ubyte.gz and so on"
+    if name not in SAMPLES:
+        raise UserError(f"{message}Connect to the network, or {point}; {name} has no offline sample.")
+    if offline == "fail":
+        raise UserError(
+            f"{message}Connect to the network, {point}, or set data.offline: sample in params.yaml."
+        )
+    print(f"warning: {message}", end="")
+    return SAMPLES[name]
+
+
+def _clear(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+if __name__ == "__main__":
+    run_stage(main, __doc__)

@@ -1,0 +1,29 @@
+"""How a stage starts, and how it says that the user has to change something."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable
+
+
+class UserError(Exception):
+    """A mistake in params, data, files, network or tracker; its message is one or two lines with the remedy."""
+
+
+def run_stage(main: Callable[[], None], description: str | None) -> None:
+    """Run `main` as a command without arguments; a `UserError` ends it with its message and exit code 1."""
+    argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
+    # SIGTERM unwinds like Ctrl-C, so that temporary files go and the MLflow run ends in a true state.
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
+
+
+def _interrupt(signal_number: int, frame: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,100 @@
+"""Check the raw images, scale them to 0-1 and split off the validation set, into data/prepared.
+
+    python -m stages.preprocess
+"""
+
+import json
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from stages.dataset.catalogue import CATALOGUE, Dataset, images_and_labels
+from stages.dataset.idx import IdxError, read_idx
+from stages.dataset.images import scale
+from stages.dataset.folders import replace_folder
+from stages.dataset.prepared import About, save_about, save_split
+from stages.errors import UserError, run_stage
+from stages.params import PreprocessParams, load_params
+from stages.paths import PREPARED, RAW
+
+
+def main() -> None:
+    params = load_params(PreprocessParams)
+    manifest = _read_manifest()
+    dataset = CATALOGUE[manifest["dataset"]]
+    train_images, train_labels = _read(dataset, "train", dataset.train_count)
+    test_images, test_labels = _read(dataset, "test", dataset.test_count)
+
+    train, validation = _split(train_labels, params.validation_fraction, params.seed)
+
+    folder = PREPARED.with_name("prepared.partial")
+    folder.mkdir(parents=True, exist_ok=True)
+    save_split(folder, "train", scale(train_images[train]), train_labels[train])
+    save_split(folder, "validation", scale(train_images[validation]), train_labels[validation])
+    save_split(folder, "test", scale(test_images), test_labels)
+    save_about(
+        folder,
+        About(
+            **manifest,
+            height=dataset.height,
+            width=dataset.width,
+            class_names=list(dataset.class_names),
+        ),
+    )
+    replace_folder(folder, PREPARED)
+    print(
+        f"{dataset.name}: {len(train):,} training, {len(validation):,} validation and "
+        f"{len(test_labels):,} test images of {dataset.height}x{dataset.width}"
+    )
+
+
+def _read_manifest() -> dict:
+    try:
+        manifest = json.loads((RAW / "manifest.json").read_text())
+        if manifest["dataset"] not in CATALOGUE:
+            raise ValueError(f"unknown data set {manifest['dataset']!r}")
+        return manifest
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise _unusable("manifest.json", error) from None
+
+
+def _read(dataset: Dataset, split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return uint8 images (count, height, width) and uint8 labels (count,); raise `UserError` unless valid."""
+    images_file, labels_file = images_and_labels(split)
+    try:
+        images = read_idx(RAW / images_file, (count, dataset.height, dataset.width))
+    except IdxError as error:
+        raise _unusable(images_file, error) from None
+    try:
+        labels = read_idx(RAW / labels_file, (count,))
+    except IdxError as error:
+        raise _unusable(labels_file, error) from None
+    classes = len(dataset.class_names)
+    if labels.max() >= classes:
+        raise _unusable(labels_file, f"label {labels.max()} is not one of 0 … {classes - 1}")
+    counts = np.bincount(labels, minlength=classes)
+    if counts.min() < 1:
+        raise _unusable(labels_file, f"no image of class {dataset.class_names[counts.argmin()]}")
+    return images, labels
+
+
+def _split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ascending indices of the training and the validation images."""
+    train, validation = train_test_split(
+        np.arange(len(labels)), test_size=fraction, stratify=labels, random_state=seed
+    )
+    smallest = np.bincount(labels[validation], minlength=int(labels.max()) + 1).min()
+    if smallest < 1:
+        raise UserError(
+            f"params.yaml: preprocess.validation_fraction: {fraction} leaves a class without a "
+            "validation image; raise it"
+        )
+    return np.sort(train), np.sort(validation)
+
+
+def _unusable(file: str, error: object) -> UserError:
+    return UserError(f"{RAW / file}: {error}\nFetch the data again: dvc repro --force download")
+
+
+if __name__ == "__main__":
+    run_stage(main, __doc__)
