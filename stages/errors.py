@@ -3,7 +3,8 @@
 import argparse
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 class UserError(Exception):
@@ -15,14 +16,22 @@ def run_stage(main: Callable[[], None], description: str | None) -> None:
     argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()
+    with exit_on_user_error():
+        main()
+
+
+@contextmanager
+def exit_on_user_error() -> Iterator[None]:
+    """End the process with exit code 1 and the message of a `UserError`, or with 130 when interrupted."""
     # SIGTERM unwinds like Ctrl-C, so that temporary files go and the MLflow run ends in a true state.
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        main()
+        yield
     except UserError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit("interrupted")
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 def _interrupt(signal_number: int, frame: object) -> None:

@@ -1,6 +1,9 @@
 """Device, number format, seeds and determinism of the Keras backend; the only module with backend code."""
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from stages.errors import UserError
@@ -34,45 +37,62 @@ def start_keras(runtime: RuntimeParams) -> str:
     return device
 
 
-def jit_compile(device: str, convolutional: bool) -> bool:
-    """Say whether to compile the training step with XLA.
+def jit_compile() -> bool | str:
+    """Return Keras' `jit_compile` for training.
 
-    On a CPU it halves the time of dense layers and makes convolutions 5-8 times slower (measured);
-    TensorFlow's deterministic GPU operations exclude it; JAX needs it.
+    TensorFlow goes without XLA: on a CPU it makes dropout and convolutions 5-8 times slower
+    (measured), and on a GPU the deterministic operations exclude it.
     """
-    if os.environ["KERAS_BACKEND"] == "tensorflow":
-        return device == "cpu" and not convolutional
-    return os.environ["KERAS_BACKEND"] == "jax"
+    return False if os.environ["KERAS_BACKEND"] == "tensorflow" else "auto"
 
 
-def processor(device: str) -> str:
-    """Return the name of the processor that computes: the GPU's, or the CPU's."""
-    if device == "gpu":
-        return _gpu_name()
-    try:
-        with open("/proc/cpuinfo") as file:
-            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
-    except OSError:
-        names = []
-    import platform
+def gpu_name() -> str:
+    """Return the name of the GPU that the backend trains on."""
+    backend = os.environ["KERAS_BACKEND"]
+    if backend == "tensorflow":
+        import tensorflow as tf
 
-    return names[0] if names else platform.processor() or platform.machine()
+        gpu = tf.config.list_physical_devices("GPU")[0]
+        return tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
+    if backend == "jax":
+        import jax
+
+        return jax.devices()[0].device_kind
+    import torch
+
+    return torch.cuda.get_device_name()
 
 
 def _tensorflow(wanted: str) -> str:
-    # Only what TensorFlow calls fatal: the rest is about CUDA, oneDNN and instruction sets.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("ABSL_MIN_LOG_LEVEL", "3")
     if wanted == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    import tensorflow as tf
+    with _native_log_hidden():
+        import tensorflow as tf
 
-    tf.get_logger().setLevel("ERROR")
-    found = bool(tf.config.list_physical_devices("GPU"))
+        tf.get_logger().setLevel("ERROR")
+        found = bool(tf.config.list_physical_devices("GPU"))
     device = _chosen(wanted, found, "uv sync --extra gpu")
     if device == "gpu":
         tf.config.experimental.enable_op_determinism()
     return device
+
+
+@contextmanager
+def _native_log_hidden() -> Iterator[None]:
+    """Drop what TensorFlow's libraries write about CUDA, oneDNN and instruction sets while they load.
+
+    They do so past Python and, since TensorFlow 2.20, before they look at TF_CPP_MIN_LOG_LEVEL.
+    """
+    sys.stderr.flush()
+    console = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(console, 2)
+        os.close(console)
 
 
 def _jax(wanted: str) -> str:
@@ -105,19 +125,3 @@ def _chosen(wanted: str, found: bool, remedy: str) -> str:
             f"Set runtime.device: auto or cpu, or give it one ({remedy}; a driver that nvidia-smi shows)."
         )
     return "gpu" if found and wanted != "cpu" else "cpu"
-
-
-def _gpu_name() -> str:
-    backend = os.environ["KERAS_BACKEND"]
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        gpu = tf.config.list_physical_devices("GPU")[0]
-        return tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
-    if backend == "jax":
-        import jax
-
-        return jax.devices()[0].device_kind
-    import torch
-
-    return torch.cuda.get_device_name()

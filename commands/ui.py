@@ -1,0 +1,84 @@
+"""`mnist ui`: MLflow's web pages on the right store, with the address of the latest comparison."""
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+from urllib.parse import quote
+
+from stages.errors import UserError
+from stages.tracking import latest_runs, start_store, tracking_uri
+
+
+def add_to(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "ui",
+        help="open MLflow on the store of this project",
+        description="Start MLflow's UI on the store of this project (or on MLFLOW_TRACKING_URI), and print "
+        "the address of the comparison of the last three runs. Ctrl-C ends it.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=5000, help="port to listen on (default: %(default)s)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Serve until Ctrl-C; with a tracking server there is nothing to start, and only addresses are printed."""
+    uri = tracking_uri()
+    if uri.startswith(("http://", "https://")):
+        _print_addresses(uri.rstrip("/"))
+        return
+    _check_port(arguments.host, arguments.port)
+    try:
+        start_store()
+    except Exception as error:
+        raise UserError(f"{uri}: MLflow cannot open this store: {str(error).splitlines()[0]}") from None
+    _print_addresses(f"http://{arguments.host}:{arguments.port}")
+    # Jobs are for MLflow's evaluation of language models: without them it starts in half the time.
+    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}
+    server = subprocess.Popen(
+        (
+            sys.executable, "-m", "mlflow", "ui",
+            "--backend-store-uri", uri,
+            "--host", arguments.host,
+            "--port", str(arguments.port),
+        ),
+        env=environment,
+    )  # fmt: skip
+    try:
+        code = server.wait()
+    except KeyboardInterrupt:
+        code = 0
+    finally:
+        server.terminate()
+        server.wait()
+    if code:
+        raise UserError(f"MLflow's server ended with exit code {code}; its messages are above")
+
+
+def _print_addresses(server: str) -> None:
+    print(f"MLflow:                  {server}", flush=True)
+    try:
+        latest = latest_runs()
+    except Exception as error:
+        raise UserError(f"{server}: no answer from MLflow: {str(error).splitlines()[0][:200]}") from None
+    if latest is None:
+        print("There are no runs to compare yet: uv run dvc repro", flush=True)
+        return
+    runs, experiment = latest
+    query = f"runs={quote(json.dumps(runs))}&experiments={quote(json.dumps([experiment]))}"
+    print(f"The last runs compared:  {server}/#/compare-runs?{query}", flush=True)
+
+
+def _check_port(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(
+                f"{host}:{port} cannot be used ({reason}); name another port: uv run mnist ui --port 5001"
+            ) from None

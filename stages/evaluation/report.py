@@ -1,0 +1,43 @@
+"""reports/index.html: one page that needs no other file and no network."""
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from stages.dataset.prepared import About
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page shows of one model; its pictures lie in `folder`."""
+
+    title: str
+    metrics: dict[str, float]
+    folder: Path
+
+
+def write_report(
+    path: Path, about: About, sections: list[Section], params: str, notice: str | None
+) -> None:
+    """Write the page; `params` is the text of params.yaml, `notice` what the reader must not miss."""
+    environment = Environment(
+        loader=PackageLoader("stages.evaluation", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["picture"] = _picture
+    page = environment.get_template("report.html.jinja").render(
+        about=about, sections=sections, params=params, notice=notice
+    )
+    path.write_text(page + "\n", encoding="utf-8")
+
+
+def _picture(path: Path) -> str | None:
+    """Return the PNG file as a data URL, or None where it does not exist."""
+    if not path.exists():
+        return None
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()

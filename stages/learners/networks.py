@@ -1,0 +1,111 @@
+"""The two Keras networks, built from params.yaml alone."""
+
+import math
+from typing import Protocol
+
+import keras
+from keras import layers, regularizers
+
+
+class NetworkParams(Protocol):
+    hidden_units: list[int]
+    activation: str
+    dropout_per_layer: list[float]
+    batch_norm: bool
+    l1: float
+    l2: float
+
+
+def build_mlp(params: NetworkParams, height: int, width: int, classes: int) -> keras.Sequential:
+    """Return a multilayer perceptron from float images (n, height, width) to probabilities (n, classes)."""
+    model = keras.Sequential(name="mlp")
+    model.add(keras.Input((height, width), name="images"))
+    model.add(layers.Flatten())
+    _add_dense_part(model, params, classes)
+    return model
+
+
+def build_cnn(params, height: int, width: int, classes: int) -> keras.Sequential:
+    """Return a convolutional network from float images (n, height, width) to probabilities (n, classes)."""
+    model = keras.Sequential(name="cnn")
+    model.add(keras.Input((height, width), name="images"))
+    model.add(layers.Reshape((height, width, 1)))
+    for block in params.blocks:
+        model.add(
+            layers.Conv2D(
+                block.filters,
+                block.kernel_size,
+                strides=block.strides,
+                padding=block.padding,
+                use_bias=not params.batch_norm,
+                kernel_regularizer=_penalty(params),
+            )
+        )
+        _add_activation(model, params)
+        if block.pool_size > 1:
+            model.add(layers.MaxPooling2D(block.pool_size))
+        if block.dropout:
+            model.add(layers.Dropout(block.dropout))
+    model.add(
+        {
+            "none": layers.Flatten,
+            "average": layers.GlobalAveragePooling2D,
+            "max": layers.GlobalMaxPooling2D,
+        }[params.global_pooling]()
+    )
+    _add_dense_part(model, params, classes)
+    return model
+
+
+def optimizer(params, steps: int) -> keras.optimizers.Optimizer:
+    """Return the optimizer of `params` (name, learning_rate, schedule) for a training of `steps` steps.
+
+    `one_cycle` rises linearly to the learning rate over the first 30 % of the steps and falls back
+    along a cosine (after Smith & Topin, "Super-Convergence", 2017).
+    """
+    peak = params.learning_rate
+    decay = keras.optimizers.schedules.CosineDecay
+    if params.schedule == "cosine":
+        rate = decay(peak, decay_steps=steps)
+    elif params.schedule == "one_cycle" and steps > 1:
+        rise = math.ceil(0.3 * steps)
+        rate = decay(peak / 25, steps - rise, warmup_target=peak, warmup_steps=rise)
+    else:
+        rate = peak
+    return keras.optimizers.get(
+        {"class_name": params.name, "config": {"learning_rate": rate}}
+    )
+
+
+def _add_dense_part(model: keras.Sequential, params: NetworkParams, classes: int) -> None:
+    for units, dropout in zip(params.hidden_units, params.dropout_per_layer, strict=True):
+        model.add(
+            layers.Dense(
+                units, use_bias=not params.batch_norm, kernel_regularizer=_penalty(params)
+            )
+        )
+        _add_activation(model, params)
+        if dropout:
+            model.add(layers.Dropout(dropout))
+    # Probabilities in float32 under every precision, so that the loss keeps its digits.
+    model.add(
+        layers.Dense(
+            classes,
+            activation="softmax",
+            dtype="float32",
+            kernel_regularizer=_penalty(params),
+            name="probabilities",
+        )
+    )
+
+
+def _add_activation(model: keras.Sequential, params: NetworkParams) -> None:
+    if params.batch_norm:
+        model.add(layers.BatchNormalization())
+    model.add(layers.Activation(params.activation))
+
+
+def _penalty(params: NetworkParams) -> regularizers.Regularizer | None:
+    if params.l1 == 0 and params.l2 == 0:
+        return None
+    return regularizers.L1L2(params.l1, params.l2)

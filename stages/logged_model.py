@@ -1,0 +1,32 @@
+"""What MLflow loads and serves: raw images in, class probabilities out, the same for all three models.
+
+MLflow runs this file when it loads a logged model ("models from code"): no pickle.
+"""
+
+import warnings
+from pathlib import Path
+
+import mlflow
+import numpy as np
+
+
+class ImageClassifier(mlflow.pyfunc.PythonModel):
+    def load_context(self, context) -> None:
+        from stages.learners.prediction import load_predictor
+
+        self.predict_scaled = load_predictor(Path(context.artifacts["model"]))
+
+    def predict(self, context, model_input: np.ndarray, params: dict | None = None) -> np.ndarray:
+        """Return probabilities float32 (n, classes) for uint8 images (n, height, width) from 0 to 255."""
+        from stages.dataset.images import scale
+
+        if len(model_input) and model_input.max() <= 1:
+            warnings.warn(
+                "These images have no value above 1. The model takes raw images from 0 to 255; "
+                "scaled ones lose all but 0 and 1.",
+                stacklevel=2,
+            )
+        return self.predict_scaled(scale(model_input))
+
+
+mlflow.models.set_model(ImageClassifier())

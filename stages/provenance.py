@@ -1,0 +1,89 @@
+"""Where a result comes from: the commit, the files' md5 as DVC computes it, the packages."""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+# What a run makes itself: a change there does not make the commit another one.
+MADE_BY_RUNS = (":!dvc.lock", ":!reports")
+
+
+def main_repository() -> Path:
+    """Return the repository that the user works in, also from the temporary copy of a DVC experiment."""
+    here = Path.cwd().resolve()
+    before, found, _ = str(here).partition("/.dvc/tmp/exps/")
+    if found:
+        return Path(before)
+    return next((folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir()), here)
+
+
+def file_md5(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def folder_md5(folder: Path) -> str:
+    """Return the md5 that dvc.lock records for `folder`, "….dir"."""
+    listing = [
+        {"md5": file_md5(path), "relpath": path.relative_to(folder).as_posix()}
+        for path in folder.rglob("*")
+        if path.is_file()
+    ]
+    listing.sort(key=lambda entry: entry["relpath"])
+    return hashlib.md5(json.dumps(listing, sort_keys=True).encode()).hexdigest() + ".dir"
+
+
+def git_state() -> tuple[dict[str, str], str]:
+    """Return the tags `git.commit` and `git.dirty`, and the diff against that commit, new files included.
+
+    Without a git repository or a commit there is nothing to return.
+    """
+    try:
+        commit = _git("rev-parse", "HEAD").strip()
+        # In a copy of the index, so that new files are in the diff and the user's index stays as it is.
+        with tempfile.TemporaryDirectory() as folder:
+            index = Path(folder) / "index"
+            index.write_bytes(Path(_git("rev-parse", "--git-path", "index").strip()).read_bytes())
+            everything = ("--", ".", *MADE_BY_RUNS)
+            _git("add", "--all", *everything, index=index)
+            diff = _git("diff", "--cached", "--binary", "HEAD", *everything, index=index)
+    except (OSError, subprocess.CalledProcessError):
+        return {}, ""
+    return {"git.commit": commit, "git.dirty": str(bool(diff)).lower()}, diff
+
+
+def _git(*arguments: str, index: Path | None = None) -> str:
+    environment = {**os.environ, **({"GIT_INDEX_FILE": str(index)} if index else {})}
+    return subprocess.run(
+        ("git", *arguments),
+        check=True,
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",
+        env=environment,
+    ).stdout
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Return the versions of Python and of the installed ones among `packages`."""
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

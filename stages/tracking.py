@@ -1,0 +1,382 @@
+"""What MLflow shows of a run: the facts that the files hold, sent as they come about.
+
+The only module that talks to MLflow. It observes: a store that cannot be reached costs the record
+in MLflow, said in one line, and never the training. `evaluate` makes good for what is missing.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from filelock import FileLock
+
+from stages.dataset.prepared import About, load_split
+from stages.errors import UserError
+from stages.notices import fallback_notice
+from stages.paths import PREPARED
+from stages.provenance import file_md5, folder_md5, git_state, main_repository, versions
+
+MODEL_MD5 = "dvc.model_md5"
+REPEAT_OF = "dvc.repeat_of"
+EVALUATION = "dvc.evaluation_md5"
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+
+
+def tracking_uri() -> str:
+    """Return where runs go: `MLFLOW_TRACKING_URI`, else the main repository's mlflow.db.
+
+    Raises `UserError` for a URI that MLflow cannot use.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
+    if not uri:
+        return f"sqlite:///{main_repository() / 'mlflow.db'}"
+    scheme = urlsplit(uri).scheme.partition("+")[0]
+    if scheme not in (*DATABASES, "http", "https", "databricks"):
+        raise UserError(
+            f"MLFLOW_TRACKING_URI={_shown(uri)}: not a tracking server or database; "
+            "allowed are http(s)://host:port and sqlite:///path/to/mlflow.db, or leave it unset"
+        )
+    return uri
+
+
+@dataclass
+class _Made:
+    """A model and all that is known of how it was made, from the stage or from the files."""
+
+    name: str
+    stage: str
+    params: dict[str, Any]
+    about: About
+    packages: tuple[str, ...]
+
+
+class Run:
+    """The MLflow run of one training; every call after a failed one does nothing."""
+
+    def __init__(self, made: _Made):
+        self.made = made
+        self.run_id: str | None = None
+
+    def log_epoch(self, epoch: int, values: dict[str, float]) -> None:
+        """Log the values of `epoch` (from 1)."""
+        with self._guarded() as mlflow:
+            if mlflow:
+                mlflow.log_metrics(values, step=epoch)
+
+    def set_tags(self, tags: dict[str, str]) -> None:
+        with self._guarded() as mlflow:
+            if mlflow:
+                mlflow.set_tags(tags)
+
+    def finish(self, model: Path, history: Path | None = None) -> None:
+        """Log the finished files, and tie the run to the model's md5."""
+        with self._guarded() as mlflow:
+            if mlflow:
+                with _store_lock():
+                    mlflow.set_tags(_identity(file_md5(model), self.run_id))
+                _log_files(self.made, model, history)
+
+    @contextmanager
+    def _guarded(self) -> Iterator[Any]:
+        if self.run_id is None:
+            yield None
+            return
+        try:
+            yield _mlflow()
+        except Exception as error:
+            self.run_id = None
+            _warn(error)
+
+
+@contextmanager
+def training_run(
+    name: str, stage: str, params: dict[str, Any], about: About, packages: tuple[str, ...]
+) -> Iterator[Run]:
+    """Open the MLflow run `name` for a training, and close it in the state in which the training ends."""
+    made = _Made(name, stage, params, about, packages)
+    tracking_uri()
+    run = Run(made)
+    try:
+        run.run_id = _start(made)
+    except Exception as error:
+        _warn(error)
+    status, reason = "FINISHED", ""
+    try:
+        yield run
+    except KeyboardInterrupt:
+        status, reason = "KILLED", "interrupted"
+        raise
+    except BaseException as error:
+        status, reason = "FAILED", f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        with run._guarded() as mlflow:
+            if mlflow:
+                if reason:
+                    mlflow.set_tag("failure", reason[:1000])
+                mlflow.end_run(status)
+
+
+@dataclass
+class Evaluated:
+    """What `evaluate` found out about one model; `artifacts` are files of reports/ to show in its run."""
+
+    name: str
+    stage: str
+    model: Path
+    history: Path | None
+    params: dict[str, Any]
+    packages: tuple[str, ...]
+    metrics: dict[str, float]
+    artifacts: list[Path]
+
+
+def log_evaluations(evaluations: list[Evaluated], about: About) -> bool:
+    """Add each evaluation, once, to the run that made the model; make the run from the files where there is none.
+
+    Return whether MLflow has them all.
+    """
+    tracking_uri()
+    try:
+        for evaluated in evaluations:
+            _log_evaluation(evaluated, about)
+    except Exception as error:
+        _warn(error)
+        return False
+    return True
+
+
+def _log_evaluation(evaluated: Evaluated, about: About) -> None:
+    mlflow = _mlflow()
+    client = mlflow.MlflowClient()
+    with _store_lock():
+        run = _find(file_md5(evaluated.model))
+        run_id = run.info.run_id if run else _restore(evaluated, about)
+        run = client.get_run(run_id)
+        digest = _digest(evaluated)
+        if run.data.tags.get(EVALUATION) == digest:
+            return
+        models = run.outputs.model_outputs if run.outputs else []
+        now = int(time.time() * 1000)
+        step = max((output.step for output in models), default=0)
+        model_id = models[-1].model_id if models else None
+        client.log_batch(
+            run_id,
+            metrics=[
+                mlflow.entities.Metric(key, value, now, step, model_id=model_id, run_id=run_id)
+                for key, value in evaluated.metrics.items()
+            ],
+        )
+        for path in evaluated.artifacts:
+            client.log_artifact(run_id, str(path))
+        # Last, so that an evaluation that broke off is sent again.
+        client.set_tag(run_id, EVALUATION, digest)
+
+
+def _restore(evaluated: Evaluated, about: About) -> str:
+    """Make the run of a model that was not trained here: from DVC's cache or remote, or under another store."""
+    made = _Made(evaluated.name, evaluated.stage, evaluated.params, about, evaluated.packages)
+    mlflow = _mlflow()
+    run_id = _start(made)
+    try:
+        mlflow.set_tags({MODEL_MD5: file_md5(evaluated.model), "dvc.restored": "true"})
+        if evaluated.history:
+            import pandas as pd
+
+            for row in pd.read_csv(evaluated.history).to_dict("records"):
+                mlflow.log_metrics(row, step=int(row.pop("epoch")))
+        _log_files(made, evaluated.model, evaluated.history)
+    except BaseException:
+        mlflow.end_run("FAILED")
+        mlflow.MlflowClient().delete_run(run_id)
+        raise
+    mlflow.end_run()
+    return run_id
+
+
+def latest_runs() -> tuple[list[str], str] | None:
+    """Return the ids of the newest finished run of each model in the newest run's experiment, and that experiment's."""
+    client = _mlflow().MlflowClient()
+    experiments = {experiment.experiment_id for experiment in client.search_experiments()}
+    runs = client.search_runs(
+        sorted(experiments),
+        f"attributes.status = 'FINISHED' AND tags.`{MODEL_MD5}` LIKE '%'",
+        order_by=["attributes.start_time DESC"],
+        max_results=1000,
+    )
+    if not runs:
+        return None
+    experiment = runs[0].info.experiment_id
+    newest: dict[str, str] = {}
+    for run in runs:
+        if run.info.experiment_id == experiment:
+            newest.setdefault(run.data.tags["dvc.stage"], run.info.run_id)
+    return list(newest.values()), experiment
+
+
+def start_store() -> None:
+    """Make the database where there is none, so that a server that starts on it finds its tables."""
+    with _store_lock():
+        _mlflow().MlflowClient().search_experiments(max_results=1)
+
+
+def _mlflow() -> Any:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    # MLflow's own patience with a server that is gone is minutes for every call.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    import mlflow
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    # Advice for the one who writes the logging code, not for the one who runs it.
+    warnings.filterwarnings("ignore", module=r"mlflow\.")
+    mlflow.set_tracking_uri(tracking_uri())
+    return mlflow
+
+
+def _store_lock() -> FileLock:
+    folder = main_repository() / ".dvc" / "tmp"
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / "mlflow-store.lock", is_singleton=True)
+
+
+def _start(made: _Made) -> str:
+    mlflow = _mlflow()
+    git, diff = git_state()
+    data_md5 = folder_md5(PREPARED)
+    tags = {
+        "dvc.stage": made.stage,
+        "dvc.data_md5": data_md5,
+        **git,
+        **{f"version.{name}": value for name, value in versions(*made.packages).items()},
+    }
+    if os.environ.get("DVC_EXP_NAME"):
+        tags["dvc.experiment"] = os.environ["DVC_EXP_NAME"]
+    if made.about.fallback:
+        tags["data.fallback"] = fallback_notice(made.about.requested, made.about.dataset)
+    with _store_lock():
+        experiment = _experiment(made.about.dataset)
+    run = mlflow.start_run(experiment_id=experiment, run_name=made.name, tags=tags)
+    try:
+        mlflow.log_params(_flat(made.params))
+        training = load_split("train")
+        mlflow.log_input(
+            mlflow.data.from_numpy(
+                training.images,
+                targets=training.labels,
+                source=PREPARED.as_posix(),
+                name=made.about.dataset,
+                digest=data_md5.removesuffix(".dir"),
+            ),
+            context="training",
+        )
+        if diff:
+            mlflow.log_text(diff, "git.diff")
+    except BaseException:
+        mlflow.end_run("FAILED")
+        raise
+    return run.info.run_id
+
+
+def _experiment(name: str) -> str:
+    client = _mlflow().MlflowClient()
+    experiment = client.get_experiment_by_name(name)
+    if experiment:
+        return experiment.experiment_id
+    is_database = urlsplit(tracking_uri()).scheme.partition("+")[0] in DATABASES
+    # A database has no artifact store of its own; a server decides for itself.
+    location = str(main_repository() / "mlartifacts" / name) if is_database else None
+    return client.create_experiment(name, artifact_location=location)
+
+
+def _identity(model_md5: str, run_id: str) -> dict[str, str]:
+    """Return the tag that ties the run to its model: exactly one run has the md5, repeats name that run."""
+    first = _find(model_md5)
+    if first and first.info.run_id != run_id:
+        return {REPEAT_OF: first.info.run_id}
+    return {MODEL_MD5: model_md5}
+
+
+def _find(model_md5: str) -> Any:
+    client = _mlflow().MlflowClient()
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    runs = client.search_runs(
+        experiments,
+        f"tags.`{MODEL_MD5}` = '{model_md5}'",
+        order_by=["attributes.start_time ASC"],
+        max_results=1,
+    )
+    return runs[0] if runs else None
+
+
+def _log_files(made: _Made, model: Path, history: Path | None) -> None:
+    mlflow = _mlflow()
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    import numpy as np
+
+    if history:
+        mlflow.log_text(history.read_text(), "history.csv")
+    about = made.about
+    mlflow.pyfunc.log_model(
+        name="model",
+        python_model="stages/logged_model.py",
+        artifacts={"model": str(model)},
+        code_paths=["stages"],
+        signature=ModelSignature(
+            Schema([TensorSpec(np.dtype(np.uint8), (-1, about.height, about.width))]),
+            Schema([TensorSpec(np.dtype(np.float32), (-1, len(about.class_names)))]),
+        ),
+        pip_requirements=[
+            f"{name}=={value}"
+            for name, value in versions("mlflow", *made.packages).items()
+            if name != "python"
+        ],
+        metadata={"class_names": about.class_names},
+    )
+
+
+def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Return nested params under dotted names, `optimizer.name`; a list of plain values stays one param."""
+    if isinstance(values, list) and any(isinstance(value, dict) for value in values):
+        values = dict(enumerate(values))
+    if not isinstance(values, dict):
+        return {prefix.rstrip("."): "null" if values is None else values}
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.")
+    return flat
+
+
+def _digest(evaluated: Evaluated) -> str:
+    content = [evaluated.metrics, [file_md5(path) for path in evaluated.artifacts]]
+    return hashlib.md5(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _warn(error: Exception) -> None:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+    print(
+        f"warning: MLflow ({_shown(tracking_uri())}) did not take the run: {reason}. "
+        "The work goes on; the next dvc repro of `evaluate` sends what is missing.",
+        flush=True,
+    )
+
+
+def _shown(uri: str) -> str:
+    """Return `uri` without the credentials in it."""
+    head, separator, rest = uri.partition("://")
+    return f"{head}{separator}{rest.rpartition('@')[2]}" if separator else uri

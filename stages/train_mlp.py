@@ -1,0 +1,22 @@
+"""Train the multilayer perceptron of `train.mlp` in params.yaml, into models/mlp.keras.
+
+    python -m stages.train_mlp
+"""
+
+from stages.errors import run_stage
+from stages.params import TrainMlpParams, load_params
+from stages.runtime import start_keras
+
+
+def main() -> None:
+    params = load_params(TrainMlpParams)
+    device = start_keras(params.runtime)
+
+    from stages.learners.keras_model import train_keras_model
+    from stages.learners.networks import build_mlp
+
+    train_keras_model("mlp", "train-mlp", build_mlp, params.network, params.runtime, device)
+
+
+if __name__ == "__main__":
+    run_stage(main, __doc__)
