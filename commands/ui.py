@@ -37,15 +37,16 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f"{uri}: MLflow cannot open this store: {str(error).splitlines()[0]}") from None
     _print_addresses(f"http://{arguments.host}:{arguments.port}")
     # Jobs are for MLflow's evaluation of language models: without them it starts in half the time.
-    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}
+    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
     server = subprocess.Popen(
         (
             sys.executable, "-m", "mlflow", "ui",
             "--backend-store-uri", uri,
             "--host", arguments.host,
             "--port", str(arguments.port),
+            "--uvicorn-opts", "--log-level warning",
         ),
-        env=environment,
+        env={**quiet, **os.environ},
     )  # fmt: skip
     try:
         code = server.wait()
@@ -68,8 +69,12 @@ def _print_addresses(server: str) -> None:
         print("There are no runs to compare yet: uv run dvc repro", flush=True)
         return
     runs, experiment = latest
-    query = f"runs={quote(json.dumps(runs))}&experiments={quote(json.dumps([experiment]))}"
+    query = f"runs={_quoted(runs)}&experiments={_quoted([experiment])}"
     print(f"The last runs compared:  {server}/#/compare-runs?{query}", flush=True)
+
+
+def _quoted(ids: list[str]) -> str:
+    return quote(json.dumps(ids, separators=(",", ":")))
 
 
 def _check_port(host: str, port: int) -> None:

@@ -29,6 +29,19 @@ MODEL_MD5 = "dvc.model_md5"
 REPEAT_OF = "dvc.repeat_of"
 EVALUATION = "dvc.evaluation_md5"
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # The versions are given explicitly: no need to import the model in a process of its own.
+    "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
+    # uv.lock names the registry of the machine.
+    "MLFLOW_UV_AUTO_DETECT": "false",
+    "MLFLOW_LOG_UV_FILES": "false",
+    # MLflow's own patience with a server that is gone is minutes for every call.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
 
 
 def tracking_uri() -> str:
@@ -204,7 +217,10 @@ def _restore(evaluated: Evaluated, about: About) -> str:
 
 
 def latest_runs() -> tuple[list[str], str] | None:
-    """Return the ids of the newest finished run of each model in the newest run's experiment, and that experiment's."""
+    """Return the newest finished run of each model on the data set used last, oldest first, and the experiment.
+
+    All are ids; None where there is no such run.
+    """
     client = _mlflow().MlflowClient()
     experiments = {experiment.experiment_id for experiment in client.search_experiments()}
     runs = client.search_runs(
@@ -220,7 +236,7 @@ def latest_runs() -> tuple[list[str], str] | None:
     for run in runs:
         if run.info.experiment_id == experiment:
             newest.setdefault(run.data.tags["dvc.stage"], run.info.run_id)
-    return list(newest.values()), experiment
+    return list(newest.values())[::-1], experiment
 
 
 def start_store() -> None:
@@ -230,13 +246,8 @@ def start_store() -> None:
 
 
 def _mlflow() -> Any:
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    # MLflow's own patience with a server that is gone is minutes for every call.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
     import mlflow
 
     for name in ("mlflow", "alembic"):
@@ -299,7 +310,9 @@ def _experiment(name: str) -> str:
     is_database = urlsplit(tracking_uri()).scheme.partition("+")[0] in DATABASES
     # A database has no artifact store of its own; a server decides for itself.
     location = str(main_repository() / "mlartifacts" / name) if is_database else None
-    return client.create_experiment(name, artifact_location=location)
+    # The pages for training runs, not those for language models.
+    kind = {"mlflow.experimentKind": "custom_model_development"}
+    return client.create_experiment(name, artifact_location=location, tags=kind)
 
 
 def _identity(model_md5: str, run_id: str) -> dict[str, str]:
