@@ -43,7 +43,9 @@ def jit_compile() -> bool | str:
     TensorFlow goes without XLA: on a CPU it makes dropout and convolutions 5-8 times slower
     (measured), and on a GPU the deterministic operations exclude it.
     """
-    return False if os.environ["KERAS_BACKEND"] == "tensorflow" else "auto"
+    import keras
+
+    return False if keras.config.backend() == "tensorflow" else "auto"
 
 
 def gpu_name() -> str:

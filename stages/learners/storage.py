@@ -91,7 +91,8 @@ def _without_padding(npy: bytes) -> bytes:
     array = np.load(io.BytesIO(npy), allow_pickle=False)
     if array.dtype.names is None:
         return npy
-    clean = np.zeros_like(array)
+    # Not zeros_like: it fills the fields only.
+    clean = np.zeros(array.shape, array.dtype)
     for name in array.dtype.names:
         clean[name] = array[name]
     file = io.BytesIO()

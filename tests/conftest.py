@@ -1,0 +1,116 @@
+"""A real copy of the project in a temporary folder: git, DVC and MLflow, nothing mocked."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+# A pipeline of seconds: every part of the real one, on 1,797 images of 8x8.
+SMALL = {
+    "data.name": "digits",
+    "train.mlp.hidden_units": [64],
+    "train.mlp.epochs": 12,
+    "train.mlp.batch_size": 32,
+    "train.cnn.epochs": 8,
+    "train.cnn.batch_size": 32,
+    "train.random_forest.n_estimators": 40,
+}
+
+
+class Clone:
+    """A clone with a git history of its own, in which commands run as a user types them."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "MLFLOW_"))},
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "GIT_AUTHOR_NAME": "test",
+            "GIT_AUTHOR_EMAIL": "test@example.org",
+            "GIT_COMMITTER_NAME": "test",
+            "GIT_COMMITTER_EMAIL": "test@example.org",
+            "DVC_NO_ANALYTICS": "true",
+            "COLUMNS": "200",
+        }
+        self.environment.pop("KERAS_BACKEND", None)
+
+    def run(self, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
+        """Run `command` in the clone; its standard output and error come back together as text."""
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env={**self.environment, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=600,
+        )
+        if check:
+            assert done.returncode == 0, done.stdout
+        return done
+
+    def set_params(self, values: dict) -> None:
+        """Edit params.yaml, dotted key by dotted key, and leave its comments."""
+        yaml = YAML()
+        path = self.folder / "params.yaml"
+        content = yaml.load(path)
+        for key, value in values.items():
+            *parents, name = key.split(".")
+            section = content
+            for parent in parents:
+                section = section[parent]
+            section[name] = value
+        yaml.dump(content, path)
+
+    def commit(self, message: str) -> None:
+        self.run("git", "add", "--all")
+        self.run("git", "commit", "--quiet", "--message", message)
+
+
+def make_clone(folder: Path, params: dict) -> Clone:
+    """Copy what git tracks or would track, the state that is being tested, into a new repository."""
+    listed = subprocess.run(
+        ("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"),
+        cwd=PROJECT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        source = PROJECT / name
+        if source.is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, folder / name)
+    clone = Clone(folder)
+    clone.run("git", "init", "--quiet", "--initial-branch", "main")
+    clone.set_params(params)
+    clone.commit("start")
+    return clone
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Clone:
+    """A fresh clone in which nothing has run yet, set to the small pipeline."""
+    return make_clone(tmp_path, SMALL)
+
+
+@pytest.fixture(scope="session")
+def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone in which the whole small pipeline has run once; for tests that leave it as it is."""
+    clone = make_clone(tmp_path_factory.mktemp("reproduced"), SMALL)
+    clone.first_repro = clone.run("dvc", "repro").stdout
+    clone.commit("run")
+    return clone
+
+
+@pytest.fixture
+def params_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """params.yaml as it stands in the project, in an empty folder that is the current one."""
+    monkeypatch.chdir(tmp_path)
+    return Path(shutil.copyfile(PROJECT / "params.yaml", tmp_path / "params.yaml"))

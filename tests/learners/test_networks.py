@@ -1,0 +1,104 @@
+"""Every published recipe is a matter of params, and each network is what its recipe says."""
+
+import pytest
+from ruamel.yaml import YAML
+
+from stages.learners.networks import build_cnn, build_mlp, optimizer
+from stages.params import Cnn, Mlp, Optimizer
+from tests.conftest import PROJECT
+
+
+def section(name: str, **changes):
+    """The section `train.<name>` of params.yaml with some values changed."""
+    content = YAML(typ="safe").load(PROJECT / "params.yaml")["train"][name]
+    return {"mlp": Mlp, "cnn": Cnn}[name].model_validate({**content, **changes})
+
+
+def mlp(*units: int, dropout=0.0, batch_norm: bool = False):
+    params = section("mlp", hidden_units=list(units), dropout=dropout, batch_norm=batch_norm)
+    return build_mlp(params, 28, 28, 10)
+
+
+@pytest.mark.parametrize(
+    ("units", "dropout", "weights"),
+    [
+        ([128, 20], 0.0, 784 * 128 + 128 + 128 * 20 + 20 + 20 * 10 + 10),
+        ([256, 128], [0.4, 0.3], 235_146),
+        ([512], 0.0, 784 * 512 + 512 + 512 * 10 + 10),
+        ([], 0.0, 7_850),
+    ],
+)
+def test_the_recipes_mlps_have_their_weights(units, dropout, weights):
+    assert mlp(*units, dropout=dropout).count_params() == weights
+
+
+def test_dropout_stands_after_its_layer():
+    layers = mlp(256, 128, dropout=[0.4, 0.3]).layers
+    assert [layer.rate for layer in layers if "dropout" in layer.name] == [0.4, 0.3]
+
+
+def block(filters: int, pool_size: int, dropout: float = 0.0) -> dict:
+    return {
+        "filters": filters,
+        "kernel_size": 3,
+        "strides": 1,
+        "padding": "valid",
+        "pool_size": pool_size,
+        "dropout": dropout,
+    }
+
+
+@pytest.mark.parametrize(
+    ("blocks", "hidden_units", "weights"),
+    [
+        # Two convolutions, one pooling, a dense layer of 128: the network of the CNN slides.
+        ([block(32, 1), block(64, 2, 0.25)], [128], 1_199_882),
+        # Pooling after both: the current Keras example.
+        ([block(32, 2), block(64, 2, 0.5)], [], 34_826),
+    ],
+)
+def test_the_keras_examples_are_a_matter_of_params(blocks, hidden_units, weights):
+    params = section(
+        "cnn",
+        blocks=blocks,
+        global_pooling="none",
+        hidden_units=hidden_units,
+        dropout=0.5,
+        batch_norm=False,
+    )
+    assert build_cnn(params, 28, 28, 10).count_params() == weights
+
+
+@pytest.mark.parametrize("pooling", ["none", "average", "max"])
+@pytest.mark.parametrize("side", [8, 28])
+def test_the_default_cnn_takes_any_image_size(side, pooling):
+    model = build_cnn(section("cnn", global_pooling=pooling), side, side, 7)
+    assert model.input_shape == (None, side, side)
+    assert model.output_shape == (None, 7)
+
+
+@pytest.mark.parametrize("name", ["adadelta", "adagrad", "adam", "adamax", "nadam", "rmsprop", "sgd"])
+def test_every_optimizer_gets_its_learning_rate(name):
+    made = optimizer(Optimizer(name=name, learning_rate=0.02, schedule="constant"), steps=10)
+    assert type(made).__name__.lower() == name
+    assert float(made.learning_rate) == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "start", "top"), [("constant", 0.5, 0.5), ("cosine", 0.5, 0.5), ("one_cycle", 0.02, 0.5)]
+)
+def test_a_schedule_starts_peaks_and_ends_as_it_says(schedule, start, top):
+    params = Optimizer(name="sgd", learning_rate=0.5, schedule=schedule)
+    made = optimizer(params, steps=100)
+    rate = getattr(made, "_learning_rate")
+    rates = [float(rate(step)) if callable(rate) else 0.5 for step in range(101)]
+    assert rates[0] == pytest.approx(start)
+    assert max(rates) == pytest.approx(top)
+    assert rates[-1] == pytest.approx(0.5 if schedule == "constant" else 0.0, abs=1e-6)
+
+
+def test_penalties_and_batch_norm_reach_every_layer():
+    model = build_cnn(section("cnn", l1=0.1, l2=0.2, batch_norm=True), 28, 28, 10)
+    weighted = [layer for layer in model.layers if hasattr(layer, "kernel_regularizer")]
+    assert all(layer.kernel_regularizer.l1 == pytest.approx(0.1) for layer in weighted)
+    assert sum("batch_norm" in layer.name for layer in model.layers) == len(weighted) - 1

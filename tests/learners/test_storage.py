@@ -1,0 +1,94 @@
+"""Model files: stable bytes, the same predictions after loading, and no code from a file."""
+
+import io
+import pickle
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+
+from stages.errors import UserError
+from stages.learners.networks import build_cnn
+from stages.learners.prediction import load_predictor
+from stages.learners.storage import load_forest, load_keras, save_forest, save_keras
+from tests.learners.test_networks import section
+
+IMAGES = np.random.default_rng(0).random((60, 8, 8)).astype(np.float32)
+LABELS = np.arange(60) % 3
+
+
+def cnn() -> keras.Model:
+    # Layers are numbered through the process otherwise; a stage builds one model.
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(0)
+    model = build_cnn(section("cnn", dropout=0.2, hidden_units=[4]), 8, 8, 3)
+    model.compile(optimizer="adam", loss="sparse_categorical_crossentropy")
+    model.fit(IMAGES, LABELS, epochs=1, verbose=0)
+    return model
+
+
+def forest() -> RandomForestClassifier:
+    return RandomForestClassifier(5, random_state=0, n_jobs=2).fit(IMAGES.reshape(60, -1), LABELS)
+
+
+def test_a_keras_model_has_stable_bytes_and_no_optimizer(tmp_path):
+    save_keras(cnn(), tmp_path / "a.keras")
+    save_keras(cnn(), tmp_path / "b.keras")
+    assert (tmp_path / "a.keras").read_bytes() == (tmp_path / "b.keras").read_bytes()
+    with zipfile.ZipFile(tmp_path / "a.keras") as archive:
+        assert b"optimizer" not in archive.read("model.weights.h5")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.keras", "b.keras"]
+
+
+def test_a_forest_has_stable_bytes_however_many_threads_made_it(tmp_path):
+    save_forest(forest(), tmp_path / "a.skops")
+    # Other objects in memory give other addresses, and used memory fills the gaps between the fields.
+    ballast = [forest() for _ in range(3)]
+    np.full(1_000_000, 255, np.uint8)
+    save_forest(ballast[-1].set_params(n_jobs=1), tmp_path / "b.skops")
+    assert (tmp_path / "a.skops").read_bytes() == (tmp_path / "b.skops").read_bytes()
+
+
+def test_a_loaded_model_predicts_as_before(tmp_path):
+    model, trees = cnn(), forest()
+    save_keras(model, tmp_path / "a.keras")
+    save_forest(trees, tmp_path / "a.skops")
+    np.testing.assert_allclose(
+        load_predictor(tmp_path / "a.keras")(IMAGES), model.predict(IMAGES, verbose=0), atol=1e-6
+    )
+    np.testing.assert_allclose(
+        load_predictor(tmp_path / "a.skops")(IMAGES), trees.predict_proba(IMAGES.reshape(60, -1)), atol=1e-6
+    )
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("code ran",))
+
+
+def test_a_file_with_code_is_refused(tmp_path, capsys):
+    layer = keras.layers.Lambda(lambda x: print("code ran") or x)
+    keras.Sequential([keras.Input((8, 8)), layer]).save(tmp_path / "evil.keras")
+    capsys.readouterr()
+    with pytest.raises(UserError, match="evil.keras"):
+        load_keras(tmp_path / "evil.keras")
+    (tmp_path / "evil.skops").write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(UserError, match="evil.skops"):
+        load_forest(tmp_path / "evil.skops")
+    import skops.io
+
+    skops.io.dump({"function": np.sum, "own": io.StringIO}, tmp_path / "types.skops")
+    with pytest.raises(UserError, match="types.skops"):
+        load_forest(tmp_path / "types.skops")
+    assert "code ran" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", None])
+def test_a_damaged_or_missing_file_is_named(tmp_path, content):
+    for name, load in (("a.keras", load_keras), ("a.skops", load_forest)):
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match=name):
+            load(tmp_path / name)

@@ -1,0 +1,124 @@
+"""params.yaml: one short error for every mistake, and typed views of what is right."""
+
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from stages import params
+from stages.errors import UserError
+from stages.params import EvaluateParams, TrainMlpParams, load_params
+
+
+def edit(path: Path, before: str, after: str) -> None:
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after, 1))
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        load_params(TrainMlpParams)
+    message = str(caught.value)
+    assert len(message.splitlines()) <= 2
+    return message
+
+
+def test_the_projects_own_params_are_valid(params_file):
+    view = load_params(TrainMlpParams)
+    assert view.network.epochs == YAML(typ="safe").load(params_file)["train"]["mlp"]["epochs"]
+
+
+def test_a_view_holds_only_its_sections(params_file):
+    assert {name for name in vars(load_params(TrainMlpParams))} == {"network", "runtime"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "parts"),
+    [
+        ("    epochs: 20", "    epoch: 20", ["train.mlp.epoch: unknown key", "did you mean train.mlp.epochs?"]),
+        ("runtime:\n", "runtme:\n", ["runtme: unknown key", "did you mean runtime?"]),
+        ("      - filters: 16", "      - filers: 16", ["train.cnn.blocks.0.filers", "train.cnn.blocks.0.filters?"]),
+        (
+            "    epochs: 20",
+            "    epochs: 20\n    learning_rate: 0.1",
+            ["train.mlp.learning_rate: unknown key", "did you mean train.mlp.optimizer.learning_rate?"],
+        ),
+        ("    epochs: 20\n", "", ["train.mlp.epochs: this key is missing", "an integer, 1"]),
+        ("    epochs: 20", "    epochs: 0", ["train.mlp.epochs: 0 is not allowed", "an integer, 1"]),
+        ("    epochs: 20", "    epochs: 2.5", ["train.mlp.epochs: 2.5 is not allowed", "an integer"]),
+        ("    epochs: 20", "    epochs: true", ["train.mlp.epochs: true is not allowed", "an integer"]),
+        ("    epochs: 20", "    epochs: null", ["train.mlp.epochs: null is not allowed", "an integer"]),
+        ("name: mnist", "name: minst", ["data.name: 'minst' is not allowed", "did you mean mnist?"]),
+        ("      name: adam", "      name: Adam", ["train.mlp.optimizer.name", "did you mean adam?"]),
+        ("    dropout: 0.3", "    dropout: 1.0", ["train.mlp.dropout: 1.0 is not allowed", "0 … 0.95"]),
+        ("    dropout: 0.3", "    dropout:\n      - 0.3", ["train.mlp.dropout: 1 values for 2 hidden_units"]),
+        ("    l1: 0.0", "    l1: .nan", ["train.mlp.l1: nan is not allowed"]),
+        ("    l1: 0.0", "    l1: -1", ["train.mlp.l1: -1 is not allowed", "0 … 100"]),
+        ("max_features: sqrt", "max_features: 1.5", ["train.random_forest.max_features: 1.5 is not allowed"]),
+        ("max_features: sqrt", "max_features: 785", ["785 of mnist's 784 pixels"]),
+        ("train_samples: null", "train_samples: 54001", ["54001 of mnist's 54000 training images"]),
+        ("fraction: 0.1", "fraction: 0.0001", ["preprocess.validation_fraction", "too few for its 10 classes"]),
+        ("fraction: 0.1", "fraction: 1", ["preprocess.validation_fraction: 1 is not allowed"]),
+        ("pool_size: 2", "pool_size: 29", ["train.cnn.blocks.0", "do not fit the 28x28 maps"]),
+        ("  name: mnist", "\tname: mnist", ["line", "not valid YAML", "\\t"]),
+        ("  seed: 0", "  seed: 0\n  seed: 1", ["line", "duplicate key"]),
+        ("  seed: 0", "  seed: !!python/object/apply:os.system [true]", ["not valid YAML", "tag"]),
+        ("  seed: 0", "  seed: *unknown", ["not valid YAML", "alias"]),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_with_what_is_allowed(params_file, before, after, parts):
+    edit(params_file, before, after)
+    message = refusal(params_file)
+    assert message.startswith("params.yaml")
+    for part in parts:
+        assert part in message
+
+
+@pytest.mark.parametrize("text", ["", "- 1\n", "text", "\x00"])
+def test_what_is_no_mapping_is_refused(params_file, text):
+    params_file.write_text(text)
+    assert refusal(params_file).startswith("params.yaml")
+
+
+def test_several_mistakes_are_counted(params_file):
+    edit(params_file, "    epochs: 20", "    epochs: 0")
+    edit(params_file, "    batch_size: 256", "    batch_size: 0")
+    assert "(1 more like this)" in refusal(params_file)
+
+
+def test_dropout_is_one_number_or_one_per_layer(params_file):
+    edit(params_file, "    dropout: 0.3", "    dropout:\n      - 0.4\n      - 0.2")
+    assert load_params(TrainMlpParams).network.dropout_per_layer == [0.4, 0.2]
+
+
+def test_every_key_has_a_comment(params_file):
+    """A key is explained where it stands, or its twin in `train.mlp` is."""
+    lines = params_file.read_text().splitlines()
+    explained = set()
+    for above, line in zip(lines, lines[1:], strict=False):
+        if ":" in line and above.strip().startswith("#") and not line.strip().startswith("#"):
+            explained.add(line.split(":")[0].strip())
+    told_together = {"l2", "filters", "kernel_size", "strides", "padding", "pool_size"}
+    leaves = {key.rpartition(".")[2] for key in params._all_keys(params.Params)}
+    sections = {"data", "preprocess", "runtime", "train", "mlp", "cnn", "random_forest", "optimizer"}
+    assert leaves - explained - told_together - sections == set()
+
+
+def test_the_schema_has_no_default_values():
+    """`params.yaml` holds every value: only so can editing the schema change no result."""
+
+    def sections(section):
+        yield section
+        for field in section.model_fields.values():
+            below = params._subsection(field.annotation)
+            if below:
+                yield from sections(below)
+
+    for section in sections(params.Params):
+        for name, field in section.model_fields.items():
+            assert field.is_required(), f"{section.__name__}.{name}"
+
+
+def test_evaluate_sees_the_whole_file(params_file):
+    assert load_params(EvaluateParams).params.data.name == "mnist"

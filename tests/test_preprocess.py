@@ -1,0 +1,82 @@
+"""Preprocess takes valid raw data only, and splits it without loss."""
+
+import numpy as np
+import pytest
+
+from stages.dataset.catalogue import TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
+from stages.dataset.idx import read_idx, write_idx
+from tests.conftest import Clone
+
+
+@pytest.fixture
+def raw(clone: Clone) -> Clone:
+    """A clone with the raw digits."""
+    clone.run("python", "-m", "stages.download")
+    return clone
+
+
+def preprocess(clone: Clone, check: bool = True) -> str:
+    done = clone.run("python", "-m", "stages.preprocess", check=check)
+    assert (done.returncode == 0) is check
+    return done.stdout
+
+
+def load(clone: Clone, name: str) -> np.ndarray:
+    return np.load(clone.folder / "data/prepared" / f"{name}.npy", mmap_mode="r")
+
+
+def test_the_split_is_stratified_scaled_and_without_loss(raw):
+    raw.set_params({"preprocess.validation_fraction": 0.25})
+    preprocess(raw)
+    train, validation = load(raw, "train_labels"), load(raw, "validation_labels")
+    assert len(train) + len(validation) == 1437
+    assert len(validation) == 360
+    share = np.bincount(validation) / (np.bincount(train) + np.bincount(validation))
+    np.testing.assert_allclose(share, 0.25, atol=0.01)
+    images = load(raw, "train_images")
+    assert images.dtype == np.float32
+    assert (images.min(), images.max()) == (0.0, 1.0)
+    together = np.concatenate([images, load(raw, "validation_images")]).reshape(1437, -1)
+    original = read_idx(raw.folder / "data/raw" / TRAIN_IMAGES, (1437, 8, 8)).reshape(1437, -1)
+    np.testing.assert_array_equal(
+        np.sort(np.rint(together * 255).sum(axis=1)), np.sort(original.sum(axis=1, dtype=np.float64))
+    )
+
+
+def test_the_seed_decides_the_split_and_nothing_else(raw):
+    splits = []
+    for seed in (0, 0, 1):
+        raw.set_params({"preprocess.seed": seed})
+        preprocess(raw)
+        splits.append((np.array(load(raw, "train_labels")), np.array(load(raw, "test_images"))))
+    np.testing.assert_array_equal(splits[0][0], splits[1][0])
+    assert (splits[0][0] != splits[2][0]).any()
+    np.testing.assert_array_equal(splits[0][1], splits[2][1])
+
+
+def test_damaged_raw_data_is_named_and_leaves_nothing_behind(raw):
+    folder = raw.folder / "data/raw"
+    good = (folder / TRAIN_LABELS).read_bytes()
+    labels = read_idx(folder / TRAIN_LABELS, (1437,))
+
+    def refusal() -> str:
+        output = preprocess(raw, check=False)
+        assert "Traceback" not in output
+        assert "dvc repro --force download" in output
+        assert not (raw.folder / "data/prepared").exists()
+        return output
+
+    (folder / TRAIN_LABELS).write_bytes(good[:-10])
+    assert TRAIN_LABELS in refusal()
+    write_idx(folder / TRAIN_LABELS, np.where(labels == 3, 10, labels).astype(np.uint8))
+    assert "label 10 is not one of 0 … 9" in refusal()
+    write_idx(folder / TRAIN_LABELS, np.where(labels == 3, 4, labels).astype(np.uint8))
+    assert "no image of class 3" in refusal()
+    # Images in place of labels.
+    (folder / TRAIN_LABELS).write_bytes((folder / TRAIN_IMAGES).read_bytes())
+    assert "magic number" in refusal()
+    (folder / TRAIN_LABELS).write_bytes(good)
+    (folder / TEST_LABELS).unlink()
+    assert TEST_LABELS in refusal()
+    (folder / "manifest.json").write_text("{}")
+    assert "manifest.json" in refusal()
