@@ -54,9 +54,7 @@ def _sample(name: str, offline: str, reasons: str) -> str:
     if name not in SAMPLES:
         raise UserError(f"{message}Connect to the network, or {point}; {name} has no offline sample.")
     if offline == "fail":
-        raise UserError(
-            f"{message}Connect to the network, {point}, or set data.offline: sample in params.yaml."
-        )
+        raise UserError(f"{message}Connect to the network, {point}, or set data.offline: sample in params.yaml.")
     print(f"warning: {message}", end="")
     return SAMPLES[name]
 

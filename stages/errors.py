@@ -13,9 +13,7 @@ class UserError(Exception):
 
 def run_stage(main: Callable[[], None], description: str | None) -> None:
     """Run `main` as a command without arguments; a `UserError` ends it with its message and exit code 1."""
-    argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    ).parse_args()
+    argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     with exit_on_user_error():
         main()
 

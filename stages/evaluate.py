@@ -43,12 +43,8 @@ def main() -> None:
 
     about = load_about()
     candidates = [
-        Candidate(
-            "mlp", "MLP", "train-mlp", keras_model("mlp"), history("mlp"), params.train.mlp
-        ),
-        Candidate(
-            "cnn", "CNN", "train-cnn", keras_model("cnn"), history("cnn"), params.train.cnn
-        ),
+        Candidate("mlp", "MLP", "train-mlp", keras_model("mlp"), history("mlp"), params.train.mlp),
+        Candidate("cnn", "CNN", "train-cnn", keras_model("cnn"), history("cnn"), params.train.cnn),
         Candidate(
             "random_forest",
             "Random forest",
@@ -62,13 +58,9 @@ def main() -> None:
     probabilities = {}
     for candidate in candidates:
         predict = load_predictor(candidate.model)
-        probabilities[candidate.name] = {
-            name: predict(np.asarray(split.images)) for name, split in splits.items()
-        }
+        probabilities[candidate.name] = {name: predict(np.asarray(split.images)) for name, split in splits.items()}
 
-    metrics = {
-        candidate.name: _metrics(splits, probabilities[candidate.name]) for candidate in candidates
-    }
+    metrics = {candidate.name: _metrics(splits, probabilities[candidate.name]) for candidate in candidates}
     for candidate in candidates:
         _write_model_report(candidate, splits["test"], probabilities[candidate.name]["test"], about)
     METRICS.write_text(json.dumps(metrics, indent=2) + "\n")
@@ -88,9 +80,7 @@ def _metrics(splits: dict[str, Split], probabilities: dict[str, np.ndarray]) -> 
     return {**test, **{name: validation[name] for name in ("val_accuracy", "val_loss")}}
 
 
-def _write_model_report(
-    candidate: Candidate, test: Split, probabilities: np.ndarray, about: About
-) -> None:
+def _write_model_report(candidate: Candidate, test: Split, probabilities: np.ndarray, about: About) -> None:
     from stages.evaluation.figures import draw_confusion_matrix, draw_history
     from stages.evaluation.scores import confusion, per_class
 
@@ -124,10 +114,7 @@ def _write_index(candidates: list[Candidate], metrics: dict, about: About) -> No
     write_report(
         INDEX,
         about,
-        [
-            Section(candidate.title, metrics[candidate.name], REPORTS / candidate.name)
-            for candidate in candidates
-        ],
+        [Section(candidate.title, metrics[candidate.name], REPORTS / candidate.name) for candidate in candidates],
         PARAMS.read_text(encoding="utf-8"),
         fallback_notice(about.requested, about.dataset) if about.fallback else None,
     )
@@ -144,17 +131,13 @@ def _evaluated(candidate: Candidate, metrics: dict[str, float], params) -> Evalu
         model=candidate.model,
         history=candidate.history,
         params={**candidate.params.model_dump(), "runtime": runtime},
-        packages=("keras", keras.config.backend(), "numpy")
-        if is_keras
-        else ("scikit-learn", "skops", "numpy"),
+        packages=("keras", keras.config.backend(), "numpy") if is_keras else ("scikit-learn", "skops", "numpy"),
         metrics=metrics,
         artifacts=sorted((REPORTS / candidate.name).iterdir()),
     )
 
 
-def _print_table(
-    candidates: list[Candidate], metrics: dict, about: About, recorded: bool
-) -> None:
+def _print_table(candidates: list[Candidate], metrics: dict, about: About, recorded: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 

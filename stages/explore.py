@@ -1,6 +1,6 @@
 """Show the data: class counts, example images and the mean image of each class, into reports/explore.
 
-    python -m stages.explore
+python -m stages.explore
 """
 
 import shutil

@@ -39,9 +39,7 @@ Shares = Annotated[
     Annotated[float, Field(ge=0, le=0.95)] | list[Annotated[float, Field(ge=0, le=0.95)]],
     Field(description="a number, 0 … 0.95, or a list of one per hidden layer"),
 ]
-Activation = _choice(
-    "relu", "elu", "gelu", "leaky_relu", "selu", "sigmoid", "silu", "softplus", "tanh"
-)
+Activation = _choice("relu", "elu", "gelu", "leaky_relu", "selu", "sigmoid", "silu", "softplus", "tanh")
 
 
 class Data(Section):
@@ -112,10 +110,7 @@ class Block(Section):
 
     def output_side(self, side: int) -> int:
         """Pixels per side of the block's maps for an input of `side`; below 1 where it does not fit."""
-        if self.padding == "same":
-            side = -(-side // self.strides)
-        else:
-            side = (side - self.kernel_size) // self.strides + 1
+        side = -(-side // self.strides) if self.padding == "same" else (side - self.kernel_size) // self.strides + 1
         return side // self.pool_size
 
 
@@ -127,9 +122,7 @@ class Cnn(Network):
 class RandomForest(Section):
     n_estimators: Count
     max_features: (
-        Literal["sqrt", "log2"]
-        | Annotated[int, Field(ge=1, le=1_000_000)]
-        | Annotated[float, Field(gt=0, le=1)]
+        Literal["sqrt", "log2"] | Annotated[int, Field(ge=1, le=1_000_000)] | Annotated[float, Field(gt=0, le=1)]
     ) = Field(description="sqrt | log2 | a number above 0, at most 1.0 | an integer from 1")
     max_depth: OptionalCount
     min_samples_leaf: Count

@@ -1,6 +1,6 @@
 """Check the raw images, scale them to 0-1 and split off the validation set, into data/prepared.
 
-    python -m stages.preprocess
+python -m stages.preprocess
 """
 
 import json
@@ -9,9 +9,9 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from stages.dataset.catalogue import CATALOGUE, Dataset, images_and_labels
+from stages.dataset.folders import replace_folder
 from stages.dataset.idx import IdxError, read_idx
 from stages.dataset.images import scale
-from stages.dataset.folders import replace_folder
 from stages.dataset.prepared import About, save_about, save_split
 from stages.errors import UserError, run_stage
 from stages.params import PreprocessParams, load_params
@@ -80,9 +80,7 @@ def _read(dataset: Dataset, split: str, count: int) -> tuple[np.ndarray, np.ndar
 
 def _split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the ascending indices of the training and the validation images."""
-    train, validation = train_test_split(
-        np.arange(len(labels)), test_size=fraction, stratify=labels, random_state=seed
-    )
+    train, validation = train_test_split(np.arange(len(labels)), test_size=fraction, stratify=labels, random_state=seed)
     smallest = np.bincount(labels[validation], minlength=int(labels.max()) + 1).min()
     if smallest < 1:
         raise UserError(

@@ -337,10 +337,9 @@ def _find(model_md5: str) -> Any:
 
 def _log_files(made: _Made, model: Path, history: Path | None) -> None:
     mlflow = _mlflow()
+    import numpy as np
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
-
-    import numpy as np
 
     if history:
         mlflow.log_text(history.read_text(), "history.csv")
@@ -355,9 +354,7 @@ def _log_files(made: _Made, model: Path, history: Path | None) -> None:
             Schema([TensorSpec(np.dtype(np.float32), (-1, len(about.class_names)))]),
         ),
         pip_requirements=[
-            f"{name}=={value}"
-            for name, value in versions("mlflow", *made.packages).items()
-            if name != "python"
+            f"{name}=={value}" for name, value in versions("mlflow", *made.packages).items() if name != "python"
         ],
         metadata={"class_names": about.class_names},
     )

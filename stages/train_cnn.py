@@ -1,6 +1,6 @@
 """Train the convolutional network of `train.cnn` in params.yaml, into models/cnn.keras.
 
-    python -m stages.train_cnn
+python -m stages.train_cnn
 """
 
 from stages.errors import run_stage

@@ -1,6 +1,6 @@
 """Train the multilayer perceptron of `train.mlp` in params.yaml, into models/mlp.keras.
 
-    python -m stages.train_mlp
+python -m stages.train_mlp
 """
 
 from stages.errors import run_stage

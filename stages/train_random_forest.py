@@ -1,6 +1,6 @@
 """Train the random forest of `train.random_forest` in params.yaml, into models/random_forest.skops.
 
-    python -m stages.train_random_forest
+python -m stages.train_random_forest
 """
 
 import numpy as np
@@ -13,8 +13,8 @@ from stages.errors import UserError, run_stage
 from stages.learners.storage import save_forest
 from stages.params import TrainRandomForestParams, load_params
 from stages.paths import random_forest
-from stages.provenance import cpu_name
 from stages.progress import progress_bar
+from stages.provenance import cpu_name
 from stages.tracking import training_run
 
 
@@ -57,9 +57,7 @@ def _subset(training: Split, size: int | None, seed: int) -> Split:
             f"params.yaml: train.random_forest.train_samples: {size} of {available} training images; "
             f"lower it to at most {available - classes}, or null for all"
         )
-    chosen, _ = train_test_split(
-        np.arange(available), train_size=size, stratify=training.labels, random_state=seed
-    )
+    chosen, _ = train_test_split(np.arange(available), train_size=size, stratify=training.labels, random_state=seed)
     chosen.sort()
     return Split(training.images[chosen], training.labels[chosen])
 

@@ -11,7 +11,7 @@ from stages.dataset.idx import read_idx
 from tests.conftest import Clone
 
 # Nothing listens on port 9: with it as the proxy no public mirror can be reached, on any machine.
-OFFLINE = {name: "http://127.0.0.1:9" for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")}
+OFFLINE = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9")
 OFFLINE |= {"DATA_MIRROR": "", "NO_PROXY": "", "no_proxy": ""}
 
 

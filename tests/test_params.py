@@ -1,5 +1,6 @@
 """params.yaml: one short error for every mistake, and typed views of what is right."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def test_the_projects_own_params_are_valid(params_file):
 
 
 def test_a_view_holds_only_its_sections(params_file):
-    assert {name for name in vars(load_params(TrainMlpParams))} == {"network", "runtime"}
+    assert set(vars(load_params(TrainMlpParams))) == {"network", "runtime"}
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ def test_every_key_has_a_comment(params_file):
     """A key is explained where it stands, or its twin in `train.mlp` is."""
     lines = params_file.read_text().splitlines()
     explained = set()
-    for above, line in zip(lines, lines[1:], strict=False):
+    for above, line in itertools.pairwise(lines):
         if ":" in line and above.strip().startswith("#") and not line.strip().startswith("#"):
             explained.add(line.split(":")[0].strip())
     told_together = {"l2", "filters", "kernel_size", "strides", "padding", "pool_size"}

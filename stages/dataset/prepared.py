@@ -60,6 +60,4 @@ def load_split(name: str) -> Split:
 
 
 def _unusable(error: Exception) -> UserError:
-    return UserError(
-        f"{PREPARED}: missing or damaged ({error})\nMake it again: dvc repro --force preprocess"
-    )
+    return UserError(f"{PREPARED}: missing or damaged ({error})\nMake it again: dvc repro --force preprocess")

@@ -39,22 +39,16 @@ def draw_class_counts(counts: pd.DataFrame, path: Path, dataset: str) -> None:
     _save(figure, path)
 
 
-def draw_image_grid(
-    rows: list[np.ndarray], names: list[str], path: Path, title: str
-) -> None:
+def draw_image_grid(rows: list[np.ndarray], names: list[str], path: Path, title: str) -> None:
     """Draw one row per class: `rows` has an array (n, height, width), 0 to 1, for each."""
     columns = max(len(row) for row in rows)
-    figure, axes = plt.subplots(
-        len(rows), columns, figsize=(columns * 0.62 + 1, len(rows) * 0.62 + 0.4), squeeze=False
-    )
+    figure, axes = plt.subplots(len(rows), columns, figsize=(columns * 0.62 + 1, len(rows) * 0.62 + 0.4), squeeze=False)
     for name, row, row_axes in zip(names, rows, axes, strict=True):
         for axis in row_axes:
             axis.axis("off")
         for image, axis in zip(row, row_axes, strict=False):
             _show(axis, image)
-        row_axes[0].text(
-            -0.2, 0.5, name, transform=row_axes[0].transAxes, ha="right", va="center"
-        )
+        row_axes[0].text(-0.2, 0.5, name, transform=row_axes[0].transAxes, ha="right", va="center")
     figure.suptitle(title, y=0.95)
     _save(figure, path)
 
@@ -75,9 +69,7 @@ def draw_images(images: np.ndarray, names: list[str], path: Path, title: str) ->
     _save(figure, path)
 
 
-def draw_confusion_matrix(
-    matrix: np.ndarray, names: list[str], path: Path, title: str
-) -> None:
+def draw_confusion_matrix(matrix: np.ndarray, names: list[str], path: Path, title: str) -> None:
     """Draw counts (actual, predicted); the colour is the share of the actual class."""
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     figure, axis = plt.subplots(figsize=(6.2, 5.6), layout="constrained")

@@ -18,9 +18,7 @@ class Section:
     folder: Path
 
 
-def write_report(
-    path: Path, about: About, sections: list[Section], params: str, notice: str | None
-) -> None:
+def write_report(path: Path, about: About, sections: list[Section], params: str, notice: str | None) -> None:
     """Write the page; `params` is the text of params.yaml, `notice` what the reader must not miss."""
     environment = Environment(
         loader=PackageLoader("stages.evaluation", "."),

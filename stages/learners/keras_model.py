@@ -15,9 +15,7 @@ from stages.runtime import gpu_name
 from stages.tracking import training_run
 
 
-def train_keras_model(
-    name: str, stage: str, build: Callable[..., keras.Model], network, runtime, device: str
-) -> None:
+def train_keras_model(name: str, stage: str, build: Callable[..., keras.Model], network, runtime, device: str) -> None:
     """Train the network that `build` makes of the params `network`; write the model and its history."""
     about = load_about()
     training, validation = load_split("train"), load_split("validation")

@@ -14,8 +14,6 @@ def load_predictor(path: Path) -> Predict:
     """Return a function from scaled float32 images (n, height, width) to float32 probabilities (n, classes)."""
     if path.suffix == ".keras":
         model = load_keras(path)
-        return lambda images: np.asarray(
-            model.predict(images, batch_size=1000, verbose=0), dtype=np.float32
-        )
+        return lambda images: np.asarray(model.predict(images, batch_size=1000, verbose=0), dtype=np.float32)
     forest = load_forest(path)
     return lambda images: forest.predict_proba(images.reshape(len(images), -1)).astype(np.float32)

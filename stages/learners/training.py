@@ -96,7 +96,5 @@ class _Reporter(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         values = {name: float(logs[name.removeprefix("train_")]) for name in HISTORY}
-        self.bar.set_postfix_str(
-            f"epoch {epoch + 1}/{self.epochs}, val_accuracy {values['val_accuracy']:.4f}"
-        )
+        self.bar.set_postfix_str(f"epoch {epoch + 1}/{self.epochs}, val_accuracy {values['val_accuracy']:.4f}")
         self.on_epoch(epoch + 1, values)

@@ -157,9 +157,12 @@ def test_refused_and_unknown_mirrors_count_as_not_reached(folder):
 
 
 def test_one_mirror_that_answers_wrongly_is_no_reason_for_a_sample(folder):
-    with server(send(b"", status=404)) as wrong, server(send(b"", status=500)) as down:
-        with pytest.raises(UserError, match="(?s)status 404.*status 500"):
-            fetch(dataset(wrong, down), folder, Counter())
+    with (
+        server(send(b"", status=404)) as wrong,
+        server(send(b"", status=500)) as down,
+        pytest.raises(UserError, match="(?s)status 404.*status 500"),
+    ):
+        fetch(dataset(wrong, down), folder, Counter())
 
 
 def test_a_passing_fault_is_retried(folder):

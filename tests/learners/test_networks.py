@@ -90,7 +90,7 @@ def test_every_optimizer_gets_its_learning_rate(name):
 def test_a_schedule_starts_peaks_and_ends_as_it_says(schedule, start, top):
     params = Optimizer(name="sgd", learning_rate=0.5, schedule=schedule)
     made = optimizer(params, steps=100)
-    rate = getattr(made, "_learning_rate")
+    rate = made._learning_rate
     rates = [float(rate(step)) if callable(rate) else 0.5 for step in range(101)]
     assert rates[0] == pytest.approx(start)
     assert max(rates) == pytest.approx(top)

@@ -37,7 +37,9 @@ def test_each_epoch_sees_every_image_once_in_an_order_of_its_own():
     assert (orders[0] != orders[1]).any()
     for order in orders:
         np.testing.assert_array_equal(np.sort(order.sum(axis=(1, 2))), np.sort(TRAINING.images.sum(axis=(1, 2))))
-    np.testing.assert_array_equal(ShuffledImages(TRAINING, 7, seed=3).order, np.random.default_rng([3, 0]).permutation(150))
+    np.testing.assert_array_equal(
+        ShuffledImages(TRAINING, 7, seed=3).order, np.random.default_rng([3, 0]).permutation(150)
+    )
 
 
 def test_fit_asks_for_the_epochs_in_turn():

@@ -1,0 +1,264 @@
+"""The whole pipeline, as a user runs it: a real `dvc repro` with a real MLflow store."""
+
+import json
+import os
+import re
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from ruamel.yaml import YAML
+
+from tests.conftest import Clone
+
+MODELS = {"mlp": "mlp", "cnn": "cnn", "random_forest": "random-forest"}
+STAGES = ["download", "preprocess", "explore", "train-mlp", "train-cnn", "train-random-forest", "evaluate"]
+
+
+def ran(output: str) -> list[str]:
+    """The stages whose command ran, from the console of `dvc repro`."""
+    return re.findall(r"Running stage '([\w-]+)'", output)
+
+
+def restored(output: str) -> list[str]:
+    return re.findall(r"Stage '([\w-]+)' is cached - skipping run", output)
+
+
+def metrics(clone: Clone) -> dict:
+    return json.loads((clone.folder / "reports/metrics.json").read_text())
+
+
+def client(clone: Clone) -> mlflow.MlflowClient:
+    return mlflow.MlflowClient(f"sqlite:///{clone.folder / 'mlflow.db'}")
+
+
+def runs(clone: Clone, experiment: str = "digits") -> dict[str, list]:
+    """The MLflow runs by name, newest first."""
+    found = client(clone).get_experiment_by_name(experiment)
+    by_name: dict[str, list] = {}
+    for run in client(clone).search_runs([found.experiment_id], order_by=["start_time DESC"]):
+        by_name.setdefault(run.info.run_name, []).append(run)
+    return by_name
+
+
+def locked(clone: Clone, stage: str) -> dict[str, str]:
+    """The md5 of each output of `stage` in dvc.lock."""
+    lock = YAML(typ="safe").load(clone.folder / "dvc.lock")
+    return {out["path"]: out["md5"] for out in lock["stages"][stage]["outs"]}
+
+
+def test_the_first_repro_runs_every_stage_and_ends_with_a_table(reproduced):
+    assert ran(reproduced.first_repro) == STAGES
+    for name, values in metrics(reproduced).items():
+        assert values["test_accuracy"] >= 0.9, name
+        assert f"{values['test_accuracy']:.2%}" in reproduced.first_repro
+    assert set(metrics(reproduced)) == set(MODELS)
+    assert "uv run mnist ui" in reproduced.first_repro
+
+
+def test_the_console_is_no_wall_of_text(reproduced):
+    output = reproduced.first_repro
+    assert output.count('Model: "mlp"') == 1
+    assert output.count('Model: "cnn"') == 1
+    for noise in ("oneDNN", "cuda", "absl", "UserWarning", "alembic", "Traceback", "Epoch 1/"):
+        assert noise not in output
+    assert "random-forest: training on the CPU" in output
+
+
+def test_a_second_repro_does_nothing(reproduced):
+    assert ran(reproduced.run("dvc", "repro").stdout) == []
+    assert "up to date" in reproduced.run("dvc", "status").stdout
+    assert reproduced.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_every_report_is_there(reproduced):
+    reports = reproduced.folder / "reports"
+    for model in MODELS:
+        matrix = pd.read_csv(reports / model / "confusion_matrix.csv")
+        assert list(matrix.columns) == ["actual", "predicted"]
+        accuracy = (matrix["actual"] == matrix["predicted"]).mean()
+        assert accuracy == pytest.approx(metrics(reproduced)[model]["test_accuracy"])
+        assert (reports / model / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
+        assert len(pd.read_csv(reports / model / "per_class.csv")) == 10
+    for model in ("mlp", "cnn"):
+        history = pd.read_csv(reports / model / "history.csv")
+        assert list(history.columns) == ["epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
+    assert {path.name for path in (reports / "explore").iterdir()} == {
+        "class_counts.csv",
+        "class_counts.png",
+        "examples.png",
+        "mean_images.png",
+    }
+    page = (reports / "index.html").read_text()
+    assert f"{100 * metrics(reproduced)['cnn']['test_accuracy']:.2f} %" in page
+    assert 'src="http' not in page
+    assert 'href="http' not in page
+
+
+def test_dvc_shows_metrics_params_and_plots(reproduced):
+    shown = json.loads(reproduced.run("dvc", "metrics", "show", "--json").stdout)
+    assert shown[""]["data"]["reports/metrics.json"]["data"] == metrics(reproduced)
+    assert "params.yaml" in reproduced.run("dvc", "params", "diff", "HEAD~1", "--all").stdout
+    plots = json.loads(reproduced.run("dvc", "plots", "show", "--json").stdout)["data"]
+    assert {"reports/mlp/confusion_matrix.csv", "Loss per epoch (CNN)"} <= set(plots)
+
+
+def test_mlflow_has_one_complete_run_per_model(reproduced):
+    for model, name in MODELS.items():
+        (run,) = runs(reproduced)[name]
+        assert run.info.status == "FINISHED"
+        for metric, value in metrics(reproduced)[model].items():
+            if metric.startswith("test_"):
+                assert run.data.metrics[metric] == pytest.approx(value)
+        (lock_md5,) = (md5 for path, md5 in locked(reproduced, f"train-{name}").items() if not path.endswith(".csv"))
+        tags = run.data.tags
+        assert tags["dvc.model_md5"] == lock_md5
+        assert tags["dvc.data_md5"] == locked(reproduced, "preprocess")["data/prepared"]
+        assert tags["dvc.stage"] == f"train-{name}"
+        assert tags["git.commit"] == reproduced.run("git", "rev-parse", "HEAD~1").stdout.strip()
+        assert tags["git.dirty"] == "false"
+        assert tags["runtime.device"] in ("cpu", "gpu")
+        assert tags["runtime.processor"]
+        assert tags["version.numpy"] == np.__version__
+        (data,) = run.inputs.dataset_inputs
+        assert data.dataset.name == "digits"
+        assert f"{data.dataset.digest}.dir" == tags["dvc.data_md5"]
+        artifacts = {file.path for file in client(reproduced).list_artifacts(run.info.run_id)}
+        assert {"confusion_matrix.png", "confusion_matrix.csv", "per_class.csv"} <= artifacts
+    (mlp,) = runs(reproduced)["mlp"]
+    assert mlp.data.params["epochs"] == "12"
+    assert mlp.data.params["optimizer.name"] == "adam"
+    steps = client(reproduced).get_metric_history(mlp.info.run_id, "val_accuracy")
+    history = pd.read_csv(reproduced.folder / "reports/mlp/history.csv")
+    per_epoch = {point.step: point.value for point in steps}
+    assert [per_epoch[epoch] for epoch in range(1, 13)] == pytest.approx(list(history["val_accuracy"]))
+
+
+def test_every_logged_model_takes_raw_images_and_scores_the_same(reproduced, monkeypatch):
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    digits = load_digits()
+    raw = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+    _, images, _, labels = train_test_split(raw, digits.target, test_size=0.2, stratify=digits.target, random_state=0)
+    mlflow.set_tracking_uri(f"sqlite:///{reproduced.folder / 'mlflow.db'}")
+    signatures = set()
+    for model, name in MODELS.items():
+        (run,) = runs(reproduced)[name]
+        loaded = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
+        signatures.add(str(loaded.metadata.signature))
+        probabilities = loaded.predict(images)
+        assert probabilities.shape == (360, 10)
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+        accuracy = (probabilities.argmax(axis=1) == labels).mean()
+        assert accuracy == pytest.approx(metrics(reproduced)[model]["test_accuracy"])
+        with pytest.warns(UserWarning, match="raw images from 0 to 255"):
+            loaded.predict((images[:1] > 99).astype(np.uint8))
+        folder = mlflow.artifacts.download_artifacts(f"runs:/{run.info.run_id}/model")
+        assert not [name for _, _, files in os.walk(folder) for name in files if name.endswith(".pkl")]
+    assert len(signatures) == 1
+
+
+def test_an_edit_reruns_what_depends_on_it_and_going_back_trains_nothing(clone):
+    clone.run("dvc", "repro")
+    clone.commit("run")
+    before = locked(clone, "train-cnn")
+
+    clone.set_params({"train.cnn.epochs": 3})
+    output = clone.run("dvc", "repro").stdout
+    assert ran(output) == ["train-cnn", "evaluate"]
+    assert "cnn.test_accuracy" in clone.run("dvc", "metrics", "diff").stdout
+    assert "train.cnn.epochs" in clone.run("dvc", "params", "diff").stdout
+    (newest, _) = runs(clone)["cnn"]
+    assert newest.data.tags["git.dirty"] == "true"
+    diff = mlflow.artifacts.load_text(f"{newest.info.artifact_uri}/git.diff")
+    assert "+    epochs: 3" in diff
+
+    clone.set_params({"train.cnn.epochs": 8})
+    output = clone.run("dvc", "repro").stdout
+    assert restored(output) == ["train-cnn"]
+    assert ran(output) == ["evaluate"]
+    assert locked(clone, "train-cnn") == before
+    assert clone.run("git", "status", "--porcelain").stdout == ""
+    assert len(runs(clone)["cnn"]) == 2
+
+    params = clone.folder / "params.yaml"
+    params.write_text(params.read_text() + "\n# a comment\n")
+    assert ran(clone.run("dvc", "repro").stdout) == []
+
+    # A forced repeat is a proof, not a second identity: the same bytes, tied to the first run.
+    clone.run("git", "checkout", "--quiet", "params.yaml")
+    assert ran(clone.run("dvc", "repro", "--force", "--single-item", "train-cnn").stdout) == ["train-cnn"]
+    assert clone.run("git", "status", "--porcelain").stdout == ""
+    repeat, _, first = runs(clone)["cnn"]
+    assert repeat.data.tags["dvc.repeat_of"] == first.info.run_id
+    assert "dvc.model_md5" not in repeat.data.tags
+
+    # A mistake loses nothing: what was there comes back once it is corrected.
+    clone.set_params({"train.cnn.epochs": -1})
+    refused = clone.run("dvc", "repro", check=False)
+    assert refused.returncode != 0
+    assert "train.cnn.epochs: -1 is not allowed" in refused.stdout
+    assert "Traceback" not in refused.stdout
+    clone.set_params({"train.cnn.epochs": 8})
+    assert ran(clone.run("dvc", "repro").stdout) == []
+    assert clone.run("git", "status", "--porcelain").stdout == ""
+
+    # A key that no stage reads is not passed over in silence.
+    params.write_text(params.read_text() + "\ntypo: 1\n")
+    refused = clone.run("dvc", "repro", check=False)
+    assert refused.returncode != 0
+    assert "typo: unknown key" in refused.stdout
+    assert (clone.folder / "reports/metrics.json").is_file()
+
+
+def test_a_store_without_the_runs_gets_them_from_the_files(clone):
+    clone.run("dvc", "repro")
+    (clone.folder / "mlflow.db").unlink()
+    clone.run("dvc", "repro", "--force", "--single-item", "evaluate")
+    for model, name in MODELS.items():
+        (run,) = runs(clone)[name]
+        assert run.data.tags["dvc.restored"] == "true"
+        assert run.info.status == "FINISHED"
+        assert run.data.metrics["test_accuracy"] == pytest.approx(metrics(clone)[model]["test_accuracy"])
+    assert runs(clone)["mlp"][0].data.params["epochs"] == "12"
+
+
+def test_without_a_tracker_everything_is_still_made(clone):
+    done = clone.run("dvc", "repro", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert ran(done.stdout) == STAGES
+    assert "warning: MLflow (http://127.0.0.1:9) did not take the run" in done.stdout
+    assert set(metrics(clone)) == set(MODELS)
+
+
+def test_a_tracking_uri_that_cannot_be_is_refused_before_training(clone):
+    clone.run("dvc", "repro", "preprocess")
+    done = clone.run("dvc", "repro", "train-mlp", check=False, MLFLOW_TRACKING_URI="ftp://user:pw@host")
+    assert done.returncode != 0
+    assert "MLFLOW_TRACKING_URI=ftp://host" in done.stdout
+    assert "pw" not in done.stdout
+    assert not (clone.folder / "models/mlp.keras").exists()
+
+
+def test_gpu_without_one_is_an_error_at_the_start(clone):
+    clone.set_params({"runtime.device": "gpu"})
+    clone.run("dvc", "repro", "preprocess")
+    done = clone.run("dvc", "repro", "train-mlp", check=False, CUDA_VISIBLE_DEVICES="-1")
+    assert done.returncode != 0
+    assert "error: params.yaml: runtime.device: gpu" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_the_offline_sample_is_named_everywhere(clone):
+    from tests.test_download import OFFLINE
+
+    clone.set_params({"data.name": "mnist"})
+    output = clone.run("dvc", "repro", **OFFLINE).stdout
+    # At the download, and again at the end, where it is read.
+    assert output.count("dvc repro --force download") >= 2
+    assert "mnist-sample: test images" in output
+    assert "dvc repro --force download" in (clone.folder / "reports/index.html").read_text()
+    for name in MODELS.values():
+        (run,) = runs(clone, "mnist-sample")[name]
+        assert "mnist-sample" in run.data.tags["data.fallback"]
