@@ -110,6 +110,18 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 
 @pytest.fixture
+def checked_out(reproduced: Clone, tmp_path: Path) -> Clone:
+    """The files of `reproduced` with DVC's cache, under an MLflow store that has seen nothing yet."""
+    shutil.copytree(
+        reproduced.folder,
+        tmp_path,
+        dirs_exist_ok=True,
+        ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts", "__pycache__"),
+    )
+    return Clone(tmp_path)
+
+
+@pytest.fixture
 def params_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """params.yaml as it stands in the project, in an empty folder that is the current one."""
     monkeypatch.chdir(tmp_path)

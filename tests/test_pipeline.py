@@ -160,9 +160,8 @@ def test_every_logged_model_takes_raw_images_and_scores_the_same(reproduced, mon
     assert len(signatures) == 1
 
 
-def test_an_edit_reruns_what_depends_on_it_and_going_back_trains_nothing(clone):
-    clone.run("dvc", "repro")
-    clone.commit("run")
+def test_an_edit_reruns_what_depends_on_it_and_going_back_trains_nothing(checked_out):
+    clone = checked_out
     before = locked(clone, "train-cnn")
 
     clone.set_params({"train.cnn.epochs": 3})
@@ -213,9 +212,8 @@ def test_an_edit_reruns_what_depends_on_it_and_going_back_trains_nothing(clone):
     assert (clone.folder / "reports/metrics.json").is_file()
 
 
-def test_a_store_without_the_runs_gets_them_from_the_files(clone):
-    clone.run("dvc", "repro")
-    (clone.folder / "mlflow.db").unlink()
+def test_a_store_without_the_runs_gets_them_from_the_files(checked_out):
+    clone = checked_out
     clone.run("dvc", "repro", "--force", "--single-item", "evaluate")
     for model, name in MODELS.items():
         (run,) = runs(clone)[name]
@@ -253,7 +251,7 @@ def test_gpu_without_one_is_an_error_at_the_start(clone):
 def test_the_offline_sample_is_named_everywhere(clone):
     from tests.test_download import OFFLINE
 
-    clone.set_params({"data.name": "mnist"})
+    clone.set_params({"data.name": "mnist", "train.mlp.epochs": 2, "train.cnn.epochs": 1})
     output = clone.run("dvc", "repro", **OFFLINE).stdout
     # At the download, and again at the end, where it is read.
     assert output.count("dvc repro --force download") >= 2
