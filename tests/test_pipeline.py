@@ -169,7 +169,7 @@ def test_an_edit_reruns_what_depends_on_it_and_going_back_trains_nothing(checked
     assert ran(output) == ["train-cnn", "evaluate"]
     assert "cnn.test_accuracy" in clone.run("dvc", "metrics", "diff").stdout
     assert "train.cnn.epochs" in clone.run("dvc", "params", "diff").stdout
-    (newest, _) = runs(clone)["cnn"]
+    (newest,) = runs(clone)["cnn"]
     assert newest.data.tags["git.dirty"] == "true"
     diff = mlflow.artifacts.load_text(f"{newest.info.artifact_uri}/git.diff")
     assert "+    epochs: 3" in diff
@@ -190,7 +190,7 @@ def test_an_edit_reruns_what_depends_on_it_and_going_back_trains_nothing(checked
     clone.run("git", "checkout", "--quiet", "params.yaml")
     assert ran(clone.run("dvc", "repro", "--force", "--single-item", "train-cnn").stdout) == ["train-cnn"]
     assert clone.run("git", "status", "--porcelain").stdout == ""
-    repeat, _, first = runs(clone)["cnn"]
+    repeat, first, _ = runs(clone)["cnn"]
     assert repeat.data.tags["dvc.repeat_of"] == first.info.run_id
     assert "dvc.model_md5" not in repeat.data.tags
 
