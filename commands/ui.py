@@ -8,7 +8,7 @@ import subprocess
 import sys
 from urllib.parse import quote
 
-from stages.errors import UserError
+from stages.errors import UserError, without_credentials
 from stages.tracking import latest_runs, start_store, tracking_uri
 
 
@@ -38,15 +38,16 @@ def run(arguments: argparse.Namespace) -> None:
     _print_addresses(f"http://{arguments.host}:{arguments.port}")
     # Jobs are for MLflow's evaluation of language models: without them it starts in half the time.
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
+    # Not an argument: every user of the machine sees those, and a URI may hold a password.
+    store = {"MLFLOW_BACKEND_STORE_URI": uri}
     server = subprocess.Popen(
         (
             sys.executable, "-m", "mlflow", "ui",
-            "--backend-store-uri", uri,
             "--host", arguments.host,
             "--port", str(arguments.port),
             "--uvicorn-opts", "--log-level warning",
         ),
-        env={**quiet, **os.environ},
+        env={**quiet, **os.environ, **store},
     )  # fmt: skip
     try:
         code = server.wait()
@@ -60,6 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _print_addresses(server: str) -> None:
+    server = without_credentials(server)
     print(f"MLflow:                  {server}", flush=True)
     try:
         latest = latest_runs()

@@ -23,10 +23,13 @@ from stages.progress import progress_bar
 
 def main() -> None:
     params = load_params(DownloadParams)
-    requested = CATALOGUE[params.name]
+    requested = CATALOGUE[params.data.name]
     # What was verified before a failure stays here for the next attempt.
     folder = RAW.with_name("raw.partial")
     folder.mkdir(parents=True, exist_ok=True)
+
+    for part in folder.glob("*.part"):
+        part.unlink()
 
     used = requested.name
     if requested.published:
@@ -35,7 +38,7 @@ def main() -> None:
             with progress_bar(size, f"download {requested.name}", "B", unit_scale=True) as bar:
                 fetch(requested, folder, bar.update)
         except NoMirrorReached as error:
-            used = _sample(requested.name, params.offline, str(error))
+            used = _sample(requested.name, params.data.offline, str(error))
             _clear(folder)
     if not CATALOGUE[used].published:
         write_packaged(used, folder)

@@ -1,6 +1,7 @@
 """How a stage starts, and how it says that the user has to change something."""
 
 import argparse
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -26,10 +27,15 @@ def exit_on_user_error() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {without_credentials(str(error))}")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def without_credentials(text: str) -> str:
+    """Return `text` with the user and password cut out of every URL in it."""
+    return re.sub(r"://[^/\s]*@", "://", text)
 
 
 def _interrupt(signal_number: int, frame: object) -> None:

@@ -183,14 +183,12 @@ def _key(path: str) -> Any:
 
 @dataclass(frozen=True)
 class DownloadParams:
-    name: str = _key("data.name")
-    offline: str = _key("data.offline")
+    data: Data = _key("data")
 
 
 @dataclass(frozen=True)
 class PreprocessParams:
-    validation_fraction: float = _key("preprocess.validation_fraction")
-    seed: int = _key("preprocess.seed")
+    preprocess: Preprocess = _key("preprocess")
 
 
 @dataclass(frozen=True)
@@ -224,6 +222,10 @@ class EvaluateParams:
 
 
 View = TypeVar("View")
+
+
+# Pydantic's words for a key that is not in the schema, and for one that is no text.
+UNKNOWN = ("extra_forbidden", "invalid_key")
 
 
 def load_params(view: type[View]) -> View:
@@ -266,7 +268,7 @@ def _validated(content: Any) -> Params:
     except RecursionError:
         raise UserError(f"{PARAMS}: nested too deep") from None
     # A misspelt key is both unknown and missing: the unknown one says more, and names the other.
-    details.sort(key=lambda detail: detail["type"] != "extra_forbidden")
+    details.sort(key=lambda detail: detail["type"] not in UNKNOWN)
     messages: dict[str, str] = {}
     for detail in details:
         path, message = _problem(detail)
@@ -280,7 +282,7 @@ def _validated(content: Any) -> Params:
 def _problem(detail: Any) -> tuple[str, str]:
     """Return the dotted key and the message."""
     path, section, name = _locate(detail["loc"])
-    if detail["type"] == "extra_forbidden":
+    if detail["type"] in UNKNOWN:
         return _unknown_key(detail["loc"])
     if detail["type"] == "value_error":
         return path, ".".join(filter(None, (path, str(detail["ctx"]["error"]))))

@@ -19,7 +19,7 @@ from stages.paths import PREPARED, RAW
 
 
 def main() -> None:
-    params = load_params(PreprocessParams)
+    params = load_params(PreprocessParams).preprocess
     manifest = _read_manifest()
     dataset = CATALOGUE[manifest["dataset"]]
     train_images, train_labels = _read(dataset, "train", dataset.train_count)
@@ -53,7 +53,7 @@ def _read_manifest() -> dict:
         manifest = json.loads((RAW / "manifest.json").read_text())
         if manifest["dataset"] not in CATALOGUE:
             raise ValueError(f"unknown data set {manifest['dataset']!r}")
-        return manifest
+        return {key: manifest[key] for key in ("requested", "dataset", "fallback")}
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise _unusable("manifest.json", error) from None
 
@@ -80,12 +80,17 @@ def _read(dataset: Dataset, split: str, count: int) -> tuple[np.ndarray, np.ndar
 
 def _split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the ascending indices of the training and the validation images."""
-    train, validation = train_test_split(np.arange(len(labels)), test_size=fraction, stratify=labels, random_state=seed)
-    smallest = np.bincount(labels[validation], minlength=int(labels.max()) + 1).min()
-    if smallest < 1:
+    try:
+        train, validation = train_test_split(
+            np.arange(len(labels)), test_size=fraction, stratify=labels, random_state=seed
+        )
+    except ValueError:
+        # Fewer images than classes: the check of params.yaml does not know of a fallback to the sample.
+        validation = np.array([], int)
+    if np.bincount(labels[validation], minlength=int(labels.max()) + 1).min() < 1:
         raise UserError(
-            f"params.yaml: preprocess.validation_fraction: {fraction} leaves a class without a "
-            "validation image; raise it"
+            f"params.yaml: preprocess.validation_fraction: {fraction} of {len(labels):,} images leaves a class "
+            "without a validation image; raise it"
         )
     return np.sort(train), np.sort(validation)
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 # What a run makes itself: a change there does not make the commit another one.
 MADE_BY_RUNS = (":!dvc.lock", ":!reports")
+# Where a file that git does not know yet can change a result; others may be large, or secret.
+CODE = ("stages",)
 
 
 def main_repository() -> Path:
@@ -38,34 +40,35 @@ def folder_md5(folder: Path) -> str:
     return hashlib.md5(json.dumps(listing, sort_keys=True).encode()).hexdigest() + ".dir"
 
 
-def git_state() -> tuple[dict[str, str], str]:
-    """Return the tags `git.commit` and `git.dirty`, and the diff against that commit, new files included.
+def git_state() -> tuple[dict[str, str], bytes]:
+    """Return the tags `git.commit` and `git.dirty`, and the diff against that commit, new code files included.
 
     Without a git repository or a commit there is nothing to return.
     """
     try:
-        commit = _git("rev-parse", "HEAD").strip()
-        # In a copy of the index, so that new files are in the diff and the user's index stays as it is.
+        commit = _git("rev-parse", "HEAD").decode().strip()
+        objects = Path(_git("rev-parse", "--git-path", "objects").decode().strip()).resolve()
+        index = Path(_git("rev-parse", "--git-path", "index").decode().strip())
+        # In a copy of the index, with a store of its own for what is new: the user's stay as they are.
         with tempfile.TemporaryDirectory() as folder:
-            index = Path(folder) / "index"
-            index.write_bytes(Path(_git("rev-parse", "--git-path", "index").strip()).read_bytes())
-            everything = ("--", ".", *MADE_BY_RUNS)
-            _git("add", "--all", *everything, index=index)
-            diff = _git("diff", "--cached", "--binary", "HEAD", *everything, index=index)
+            copy = Path(folder) / "index"
+            copy.write_bytes(index.read_bytes())
+            apart = {
+                "GIT_INDEX_FILE": str(copy),
+                "GIT_OBJECT_DIRECTORY": folder,
+                "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(objects),
+            }
+            _git("add", "--update", "--", ".", *MADE_BY_RUNS, **apart)
+            _git("add", "--all", "--", *CODE, **apart)
+            diff = _git("diff", "--cached", "--binary", "HEAD", "--", ".", *MADE_BY_RUNS, **apart)
     except (OSError, subprocess.CalledProcessError):
-        return {}, ""
+        return {}, b""
     return {"git.commit": commit, "git.dirty": str(bool(diff)).lower()}, diff
 
 
-def _git(*arguments: str, index: Path | None = None) -> str:
-    environment = {**os.environ, **({"GIT_INDEX_FILE": str(index)} if index else {})}
+def _git(*arguments: str, **environment: str) -> bytes:
     return subprocess.run(
-        ("git", *arguments),
-        check=True,
-        capture_output=True,
-        text=True,
-        errors="surrogateescape",
-        env=environment,
+        ("git", *arguments), check=True, capture_output=True, env={**os.environ, **environment}
     ).stdout
 
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import os
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from stages.dataset.prepared import About, load_split
-from stages.errors import UserError
+from stages.errors import UserError, without_credentials
 from stages.notices import fallback_notice
 from stages.paths import PREPARED
 from stages.provenance import file_md5, folder_md5, git_state, main_repository, versions
@@ -52,13 +53,23 @@ def tracking_uri() -> str:
     uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
     if not uri:
         return f"sqlite:///{main_repository() / 'mlflow.db'}"
-    scheme = urlsplit(uri).scheme.partition("+")[0]
-    if scheme not in (*DATABASES, "http", "https", "databricks"):
+    if _scheme(uri) not in (*DATABASES, "http", "https", "databricks"):
         raise UserError(
-            f"MLFLOW_TRACKING_URI={_shown(uri)}: not a tracking server or database; "
+            f"MLFLOW_TRACKING_URI={uri}: not a tracking server or database; "
             "allowed are http(s)://host:port and sqlite:///path/to/mlflow.db, or leave it unset"
         )
+    relative = uri.removeprefix("sqlite:///")
+    if relative != uri and not relative.startswith("/"):
+        # Not to the current folder: an experiment of DVC runs in a temporary copy, deleted afterwards.
+        return f"sqlite:///{main_repository() / relative}"
     return uri
+
+
+def _scheme(uri: str) -> str:
+    try:
+        return urlsplit(uri).scheme.partition("+")[0]
+    except ValueError:
+        return ""
 
 
 @dataclass
@@ -78,6 +89,7 @@ class Run:
     def __init__(self, made: _Made):
         self.made = made
         self.run_id: str | None = None
+        self.lost = ""
 
     def log_epoch(self, epoch: int, values: dict[str, float]) -> None:
         """Log the values of `epoch` (from 1)."""
@@ -94,19 +106,32 @@ class Run:
         """Log the finished files, and tie the run to the model's md5."""
         with self._guarded() as mlflow:
             if mlflow:
+                _log_files(self.made, model, history)
+                # Last: the run that stands for a model has all of it.
                 with _store_lock():
                     mlflow.set_tags(_identity(file_md5(model), self.run_id))
-                _log_files(self.made, model, history)
+
+    def end(self, status: str, reason: str) -> None:
+        """Close the run in MLflow's `status`, with the reason for it if it is not FINISHED."""
+        mlflow = _mlflow()
+        try:
+            if reason:
+                mlflow.set_tag("failure", without_credentials(reason)[:1000])
+            mlflow.end_run(status)
+        except Exception as error:
+            # What was lost before has been said.
+            if not self.lost:
+                _warn(error)
 
     @contextmanager
     def _guarded(self) -> Iterator[Any]:
-        if self.run_id is None:
+        if self.run_id is None or self.lost:
             yield None
             return
         try:
             yield _mlflow()
         except Exception as error:
-            self.run_id = None
+            self.lost = f"MLflow: {error}"
             _warn(error)
 
 
@@ -132,11 +157,8 @@ def training_run(
         status, reason = "FAILED", f"{type(error).__name__}: {error}"
         raise
     finally:
-        with run._guarded() as mlflow:
-            if mlflow:
-                if reason:
-                    mlflow.set_tag("failure", reason[:1000])
-                mlflow.end_run(status)
+        if run.run_id is not None:
+            run.end("FAILED" if run.lost and not reason else status, reason or run.lost)
 
 
 @dataclass
@@ -201,13 +223,17 @@ def _restore(evaluated: Evaluated, about: About) -> str:
     mlflow = _mlflow()
     run_id = _start(made)
     try:
-        mlflow.set_tags({MODEL_MD5: file_md5(evaluated.model), "dvc.restored": "true"})
         if evaluated.history:
             import pandas as pd
 
-            for row in pd.read_csv(evaluated.history).to_dict("records"):
+            history = pd.read_csv(evaluated.history)
+            for row in history.to_dict("records"):
                 mlflow.log_metrics(row, step=int(row.pop("epoch")))
+            best = evaluated.params["weights"] == "best"
+            kept = history["val_loss"].idxmin() + 1 if best else len(history)
+            mlflow.set_tag("weights_of_epoch", str(kept))
         _log_files(made, evaluated.model, evaluated.history)
+        mlflow.set_tags({MODEL_MD5: file_md5(evaluated.model), "dvc.restored": "true"})
     except BaseException:
         mlflow.end_run("FAILED")
         mlflow.MlflowClient().delete_run(run_id)
@@ -295,7 +321,10 @@ def _start(made: _Made) -> str:
             context="training",
         )
         if diff:
-            mlflow.log_text(diff, "git.diff")
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "git.diff"
+                path.write_bytes(diff)
+                mlflow.log_artifact(str(path))
     except BaseException:
         mlflow.end_run("FAILED")
         raise
@@ -305,9 +334,13 @@ def _start(made: _Made) -> str:
 def _experiment(name: str) -> str:
     client = _mlflow().MlflowClient()
     experiment = client.get_experiment_by_name(name)
+    if experiment and experiment.lifecycle_stage == "deleted":
+        raise RuntimeError(
+            f"its experiment {name} is deleted (back: mlflow experiments restore -x {experiment.experiment_id})"
+        )
     if experiment:
         return experiment.experiment_id
-    is_database = urlsplit(tracking_uri()).scheme.partition("+")[0] in DATABASES
+    is_database = _scheme(tracking_uri()) in DATABASES
     # A database has no artifact store of its own; a server decides for itself.
     location = str(main_repository() / "mlartifacts" / name) if is_database else None
     # The pages for training runs, not those for language models.
@@ -379,14 +412,8 @@ def _digest(evaluated: Evaluated) -> str:
 
 def _warn(error: Exception) -> None:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-    print(
-        f"warning: MLflow ({_shown(tracking_uri())}) did not take the run: {reason}. "
-        "The work goes on; the next dvc repro of `evaluate` sends what is missing.",
-        flush=True,
+    message = (
+        f"warning: MLflow ({tracking_uri()}) did not take the run: {reason}. The work goes on; "
+        "once MLflow is back, this sends what is missing: dvc repro --force --single-item evaluate"
     )
-
-
-def _shown(uri: str) -> str:
-    """Return `uri` without the credentials in it."""
-    head, separator, rest = uri.partition("://")
-    return f"{head}{separator}{rest.rpartition('@')[2]}" if separator else uri
+    print(without_credentials(message), flush=True)

@@ -33,10 +33,7 @@ def main() -> None:
     with training_run("random-forest", "train-random-forest", used, about, packages) as run:
         run.set_tags({"runtime.device": "cpu", "runtime.processor": cpu_name()})
         forest = _train(params.forest, params.seed, training)
-        scores = {
-            **_scores("train", forest, training),
-            **_scores("val", forest, load_split("validation")),
-        }
+        scores = _scores(forest, load_split("validation"))
         run.log_epoch(1, scores)
         save_forest(forest, random_forest())
         run.finish(random_forest())
@@ -83,12 +80,12 @@ def _train(params, seed: int, training: Split) -> RandomForestClassifier:
     return forest.set_params(warm_start=False)
 
 
-def _scores(prefix: str, forest: RandomForestClassifier, split: Split) -> dict[str, float]:
+def _scores(forest: RandomForestClassifier, split: Split) -> dict[str, float]:
     probabilities = forest.predict_proba(_pixels(split))
     labels = np.asarray(split.labels)
     return {
-        f"{prefix}_accuracy": accuracy_score(labels, forest.classes_[probabilities.argmax(axis=1)]),
-        f"{prefix}_loss": log_loss(labels, probabilities, labels=forest.classes_),
+        "val_accuracy": accuracy_score(labels, forest.classes_[probabilities.argmax(axis=1)]),
+        "val_loss": log_loss(labels, probabilities, labels=forest.classes_),
     }
 
 

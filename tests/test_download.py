@@ -87,3 +87,24 @@ def test_the_published_files_pass_their_checks(clone, name):
 def test_every_published_data_set_has_two_public_mirrors():
     for dataset in CATALOGUE.values():
         assert len(dataset.mirrors) >= 2 or not dataset.published
+
+
+def test_what_a_killed_download_left_behind_does_not_get_into_the_data(clone):
+    partial = clone.folder / "data/raw.partial"
+    partial.mkdir(parents=True)
+    (partial / f"{TRAIN_IMAGES}.part").write_bytes(b"half")
+    download(clone)
+    assert {path.name for path in (clone.folder / "data/raw").iterdir()} == {
+        "manifest.json",
+        *CATALOGUE["mnist"].published,
+    }
+    assert not partial.exists()
+
+
+@pytest.mark.parametrize("mirror", ["http://[::1", "http://", "ftp://user:secret@example.org", "file:///tmp"])
+def test_a_mirror_that_cannot_be_is_refused(clone, mirror):
+    clone.set_params({"data.name": "mnist"})
+    output = download(clone, check=False, **{**OFFLINE, "DATA_MIRROR": mirror})
+    assert "error: DATA_MIRROR=" in output
+    assert "secret" not in output
+    assert "Traceback" not in output

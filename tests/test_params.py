@@ -65,6 +65,8 @@ def test_a_view_holds_only_its_sections(params_file):
         ("  name: mnist", "\tname: mnist", ["line", "not valid YAML", "\\t"]),
         ("  seed: 0", "  seed: 0\n  seed: 1", ["line", "duplicate key"]),
         ("  seed: 0", "  seed: !!python/object/apply:os.system [true]", ["not valid YAML", "tag"]),
+        ("runtime:\n", "1: 2\nruntime:\n", ["1: unknown key", "allowed: data, preprocess, runtime, train"]),
+        ("    l1: 0.0", "    l1: 0.0\n    null: 2", ["train.mlp.null: unknown key", "allowed: hidden_units"]),
         ("  seed: 0", "  seed: *unknown", ["not valid YAML", "alias"]),
     ],
 )  # fmt: skip

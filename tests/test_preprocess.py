@@ -6,6 +6,7 @@ import pytest
 from stages.dataset.catalogue import TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
 from stages.dataset.idx import read_idx, write_idx
 from tests.conftest import Clone
+from tests.test_download import OFFLINE
 
 
 @pytest.fixture
@@ -80,3 +81,11 @@ def test_damaged_raw_data_is_named_and_leaves_nothing_behind(raw):
     assert TEST_LABELS in refusal()
     (folder / "manifest.json").write_text("{}")
     assert "manifest.json" in refusal()
+
+
+def test_a_sample_too_small_for_the_validation_share_is_an_error_with_the_key(clone):
+    clone.set_params({"data.name": "mnist", "preprocess.validation_fraction": 0.001})
+    clone.run("python", "-m", "stages.download", **OFFLINE)
+    output = preprocess(clone, check=False)
+    assert "preprocess.validation_fraction: 0.001" in output
+    assert "Traceback" not in output

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from stages.dataset.catalogue import Dataset, PublishedFile
 from stages.dataset.idx import IdxError, check_magic
-from stages.errors import UserError
+from stages.errors import UserError, without_credentials
+from stages.provenance import main_repository
 
 CONNECT_TIMEOUT = 5  # seconds
 READ_TIMEOUT = 30  # seconds without a byte
@@ -59,10 +60,10 @@ def fetch(dataset: Dataset, folder: Path, advance: Callable[[int], object]) -> N
                 reached = True
                 break
             except _Unreachable as error:
-                reasons.append(f"{_without_credentials(mirror)}: {error}")
+                reasons.append(f"{without_credentials(mirror)}: {error}")
             except (_Broken, _Rejected) as error:
                 reached = True
-                reasons.append(f"{_without_credentials(mirror)}: {error}")
+                reasons.append(f"{without_credentials(mirror)}: {error}")
         else:
             listed = "; ".join(reasons)
             if not reached:
@@ -78,12 +79,23 @@ def _mirrors(dataset: Dataset) -> list[str]:
     own = os.environ.get("DATA_MIRROR")
     if not own:
         return list(dataset.mirrors)
-    if "://" in own and urlsplit(own).scheme not in ("http", "https"):
+    if "://" not in own:
+        # Not the current folder: an experiment of DVC runs in a temporary copy.
+        own = str(main_repository() / Path(own).expanduser())
+    elif not _is_http_url(own):
         raise UserError(
-            f"DATA_MIRROR={_without_credentials(own)}: "
-            "must be a folder or an http(s) URL that holds mnist/train-images-idx3-ubyte.gz and so on"
+            f"DATA_MIRROR={own}: must be a folder or an http(s) URL that holds "
+            "mnist/train-images-idx3-ubyte.gz and so on"
         )
     return [f"{own.rstrip('/')}/{dataset.name}/", *dataset.mirrors]
+
+
+def _is_http_url(location: str) -> bool:
+    try:
+        url = urlsplit(location)
+        return url.scheme in ("http", "https") and bool(url.hostname)
+    except ValueError:
+        return False
 
 
 def _fetch_file(location: str, target: Path, published: PublishedFile, advance: Callable) -> None:
@@ -196,10 +208,3 @@ def _fault(path: Path, published: PublishedFile) -> str | None:
         if hashlib.file_digest(file, "sha256").hexdigest() != published.sha256:
             return "wrong SHA-256"
     return None
-
-
-def _without_credentials(location: str) -> str:
-    if "://" not in location:
-        return location
-    url = urlsplit(location)
-    return urlunsplit((url.scheme, url.netloc.rpartition("@")[2], url.path, "", ""))

@@ -55,7 +55,7 @@ def load_split(name: str) -> Split:
             images=np.load(PREPARED / f"{name}_images.npy", mmap_mode="r", allow_pickle=False),
             labels=np.load(PREPARED / f"{name}_labels.npy", mmap_mode="r", allow_pickle=False),
         )
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise _unusable(error) from None
 
 

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from stages.dataset.prepared import Split
+from stages.errors import UserError
 from stages.learners.networks import optimizer
 from stages.progress import progress_bar
 from stages.runtime import jit_compile
@@ -55,6 +56,7 @@ def train(
 
     The history has a list with one value per epoch for each name in `HISTORY`. `on_epoch` gets the
     epoch and these values as they happen. Loss includes the l1 and l2 penalties.
+    Raises `UserError` after the first epoch whose loss is not finite.
     """
     batches = ShuffledImages(training, params.batch_size, seed)
     model.compile(
@@ -96,5 +98,15 @@ class _Reporter(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         values = {name: float(logs[name.removeprefix("train_")]) for name in HISTORY}
+        _check_finite(self.model.name, epoch + 1, values)
         self.bar.set_postfix_str(f"epoch {epoch + 1}/{self.epochs}, val_accuracy {values['val_accuracy']:.4f}")
         self.on_epoch(epoch + 1, values)
+
+
+def _check_finite(name: str, epoch: int, values: dict[str, float]) -> None:
+    for quantity, value in values.items():
+        if not math.isfinite(value):
+            raise UserError(
+                f"train.{name}: {quantity} is {value} after epoch {epoch}; no model was written\n"
+                f"Lower train.{name}.optimizer.learning_rate or the penalties in params.yaml."
+            )

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from stages.dataset.prepared import Split
+from stages.errors import UserError
 from stages.learners.networks import build_mlp
 from stages.learners.training import HISTORY, ShuffledImages, train
 from tests.learners.test_networks import section
@@ -85,3 +86,8 @@ def test_early_stopping_stops_and_best_weights_are_kept():
     assert kept == np.argmin(losses) + 1 == len(losses) - 2
     loss, _ = model.evaluate(VALIDATION.images, VALIDATION.labels, verbose=0)
     assert loss == pytest.approx(min(losses), rel=1e-5)
+
+
+def test_a_loss_that_is_not_finite_ends_the_training():
+    with pytest.raises(UserError, match=r"train\.mlp: train_loss is (nan|inf) after epoch 1(?s:.*)learning_rate"):
+        run(batch_norm=False, l2=100.0, optimizer={"name": "sgd", "learning_rate": 10.0, "schedule": "constant"})
