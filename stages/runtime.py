@@ -30,7 +30,9 @@ def start_keras(runtime: RuntimeParams) -> str:
     except ModuleNotFoundError as error:
         raise UserError(f"KERAS_BACKEND={backend}: {error.name} is not installed") from None
 
-    import keras
+    # Under any backend Keras loads TensorFlow where it is installed.
+    with _native_log_hidden():
+        import keras
 
     keras.config.set_dtype_policy(runtime.precision)
     keras.utils.set_random_seed(runtime.seed)
