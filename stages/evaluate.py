@@ -18,7 +18,7 @@ from stages.dataset.prepared import About, Split, load_about, load_split
 from stages.errors import run_stage
 from stages.notices import fallback_notice, print_notice
 from stages.params import EvaluateParams, load_params
-from stages.paths import INDEX, METRICS, PARAMS, REPORTS, history, keras_model, random_forest
+from stages.paths import INDEX, METRICS, REPORTS, history, keras_model, random_forest
 from stages.runtime import start_keras
 from stages.tracking import Evaluated, log_evaluations
 
@@ -64,7 +64,7 @@ def main() -> None:
     for candidate in candidates:
         _write_model_report(candidate, splits["test"], probabilities[candidate.name]["test"], about)
     METRICS.write_text(json.dumps(metrics, indent=2) + "\n")
-    _write_index(candidates, metrics, about)
+    _write_index(candidates, metrics, about, params)
 
     recorded = log_evaluations(
         [_evaluated(candidate, metrics[candidate.name], params) for candidate in candidates], about
@@ -108,14 +108,14 @@ def _write_model_report(candidate: Candidate, test: Split, probabilities: np.nda
         )
 
 
-def _write_index(candidates: list[Candidate], metrics: dict, about: About) -> None:
+def _write_index(candidates: list[Candidate], metrics: dict, about: About, params: BaseModel) -> None:
     from stages.evaluation.report import Section, write_report
 
     write_report(
         INDEX,
         about,
         [Section(candidate.title, metrics[candidate.name], REPORTS / candidate.name) for candidate in candidates],
-        PARAMS.read_text(encoding="utf-8"),
+        params,
         fallback_notice(about.requested, about.dataset) if about.fallback else None,
     )
 

@@ -209,6 +209,8 @@ def _log_evaluation(evaluated: Evaluated, about: About) -> None:
             metrics=[
                 mlflow.entities.Metric(key, value, now, step, model_id=model_id, run_id=run_id)
                 for key, value in evaluated.metrics.items()
+                # The training has sent its own, epoch by epoch.
+                if key.startswith("test_") or key not in run.data.metrics
             ],
         )
         for path in evaluated.artifacts:
@@ -229,9 +231,6 @@ def _restore(evaluated: Evaluated, about: About) -> str:
             history = pd.read_csv(evaluated.history)
             for row in history.to_dict("records"):
                 mlflow.log_metrics(row, step=int(row.pop("epoch")))
-            best = evaluated.params["weights"] == "best"
-            kept = history["val_loss"].idxmin() + 1 if best else len(history)
-            mlflow.set_tag("weights_of_epoch", str(kept))
         _log_files(made, evaluated.model, evaluated.history)
         mlflow.set_tags({MODEL_MD5: file_md5(evaluated.model), "dvc.restored": "true"})
     except BaseException:
@@ -376,6 +375,7 @@ def _log_files(made: _Made, model: Path, history: Path | None) -> None:
 
     if history:
         mlflow.log_text(history.read_text(), "history.csv")
+        _log_kept_epoch(history, best=made.params["weights"] == "best")
     about = made.about
     mlflow.pyfunc.log_model(
         name="model",
@@ -391,6 +391,22 @@ def _log_files(made: _Made, model: Path, history: Path | None) -> None:
         ],
         metadata={"class_names": about.class_names},
     )
+
+
+def _log_kept_epoch(history: Path, best: bool) -> None:
+    """Say which epoch's weights the model has.
+
+    Where it is not the last one, its values follow as one step more, so that the latest are the model's;
+    MLflow's own logging of Keras does the same.
+    """
+    import pandas as pd
+
+    mlflow = _mlflow()
+    epochs = pd.read_csv(history).set_index("epoch")
+    kept = epochs["val_loss"].idxmin() if best else epochs.index[-1]
+    mlflow.set_tag("weights_of_epoch", str(kept))
+    if kept != epochs.index[-1]:
+        mlflow.log_metrics(epochs.loc[kept].to_dict(), step=len(epochs) + 1)
 
 
 def _flat(values: Any, prefix: str = "") -> dict[str, Any]:

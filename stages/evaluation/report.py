@@ -1,12 +1,17 @@
 """reports/index.html: one page that needs no other file and no network."""
 
 import base64
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from pydantic import BaseModel
+from ruamel.yaml import YAML
 
 from stages.dataset.prepared import About
+
+TAG_NULL = "tag:yaml.org,2002:null"
 
 
 @dataclass(frozen=True)
@@ -18,8 +23,8 @@ class Section:
     folder: Path
 
 
-def write_report(path: Path, about: About, sections: list[Section], params: str, notice: str | None) -> None:
-    """Write the page; `params` is the text of params.yaml, `notice` what the reader must not miss."""
+def write_report(path: Path, about: About, sections: list[Section], params: BaseModel, notice: str | None) -> None:
+    """Write the page; `params` are those of params.yaml, `notice` is what the reader must not miss."""
     environment = Environment(
         loader=PackageLoader("stages.evaluation", "."),
         autoescape=True,
@@ -29,9 +34,19 @@ def write_report(path: Path, about: About, sections: list[Section], params: str,
     )
     environment.globals["picture"] = _picture
     page = environment.get_template("report.html.jinja").render(
-        about=about, sections=sections, params=params, notice=notice
+        about=about, sections=sections, params=_yaml(params), notice=notice
     )
     path.write_text(page + "\n", encoding="utf-8")
+
+
+def _yaml(params: BaseModel) -> str:
+    """Return the values alone: an edited comment reruns nothing, so it must not show."""
+    text = io.StringIO()
+    yaml = YAML()
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.representer.add_representer(type(None), lambda dumper, _: dumper.represent_scalar(TAG_NULL, "null"))
+    yaml.dump(params.model_dump(), text)
+    return text.getvalue()
 
 
 def _picture(path: Path) -> str | None:

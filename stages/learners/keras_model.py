@@ -46,7 +46,6 @@ def train_keras_model(name: str, stage: str, build: Callable[..., keras.Model], 
         history_path(name).parent.mkdir(exist_ok=True)
         pd.DataFrame(history, index=epochs).to_csv(history_path(name))
         save_keras(model, keras_model(name))
-        run.set_tags({"weights_of_epoch": str(kept)})
         run.finish(keras_model(name), history_path(name))
     print(
         f"{name}: {len(epochs)} epochs, weights of epoch {kept}, "
