@@ -5,12 +5,13 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from stages.errors import UserError
 from stages.tracking import tracking_uri
 from tests.conftest import Clone
-from tests.test_pipeline import client, runs
+from tests.test_pipeline import client, metrics, runs
 
 FOREST = ("python", "-m", "stages.train_random_forest")
 
@@ -133,3 +134,14 @@ def test_without_a_setting_the_store_lies_in_the_repository(monkeypatch, tmp_pat
     inside.mkdir()
     monkeypatch.chdir(inside)
     assert tracking_uri() == f"sqlite:///{os.path.realpath(tmp_path)}/mlflow.db"
+
+
+def test_with_the_best_weights_the_latest_values_are_the_models(prepared):
+    prepared.set_params({"train.mlp.weights": "best", "train.mlp.optimizer.learning_rate": 0.5})
+    prepared.run("dvc", "repro")
+    (run,) = runs(prepared)["mlp"]
+    history = pd.read_csv(prepared.folder / "reports/mlp/history.csv")
+    best = history["val_loss"].idxmin()
+    assert run.data.tags["weights_of_epoch"] == str(best + 1)
+    assert run.data.metrics["val_accuracy"] == pytest.approx(history["val_accuracy"][best])
+    assert run.data.metrics["val_accuracy"] == pytest.approx(metrics(prepared)["mlp"]["val_accuracy"])
