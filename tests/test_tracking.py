@@ -75,6 +75,8 @@ def test_an_interrupted_training_is_killed_and_leaves_no_model(prepared, number)
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # A test run in the background of a shell hands down that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     # The progress bar's first news of an epoch.
     read = ""

@@ -1,6 +1,7 @@
 """`mnist ui` serves the store that the pipeline wrote, and logged models answer over HTTP."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -46,11 +47,13 @@ def serving(clone: Clone, *command: str, url: str, **environment: str) -> Iterat
             pytest.fail(f"{command} did not answer at {url}")
         yield server
     finally:
-        server.send_signal(signal.SIGINT)
+        server.terminate()
         try:
             server.wait(timeout=30)
         except subprocess.TimeoutExpired:
-            server.kill()
+            # The children too: they hold the pipe that the test reads to its end.
+            os.killpg(server.pid, signal.SIGKILL)
+            raise
 
 
 def test_ui_shows_the_runs_and_names_their_comparison(reproduced):
