@@ -58,10 +58,6 @@ class Clone:
     def set_params(self, values: dict) -> None:
         """Edit params.yaml, dotted key by dotted key, and leave its comments."""
         yaml = YAML()
-        # As in the file: ruamel.yaml writes nothing for null, unless something in the process told it to.
-        yaml.representer.add_representer(
-            type(None), lambda dumper, _: dumper.represent_scalar("tag:yaml.org,2002:null", "null")
-        )
         path = self.folder / "params.yaml"
         content = yaml.load(path)
         for key, value in values.items():

@@ -8,10 +8,9 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import BaseModel
 from ruamel.yaml import YAML
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from stages.dataset.prepared import About
-
-TAG_NULL = "tag:yaml.org,2002:null"
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,16 @@ def _yaml(params: BaseModel) -> str:
     text = io.StringIO()
     yaml = YAML()
     yaml.indent(mapping=2, sequence=4, offset=2)
-    yaml.representer.add_representer(type(None), lambda dumper, _: dumper.represent_scalar(TAG_NULL, "null"))
+    yaml.Representer = _NullWritten
     yaml.dump(params.model_dump(), text)
     return text.getvalue()
+
+
+class _NullWritten(RoundTripRepresenter):
+    """A class of its own: ruamel.yaml keeps representers per class, for the whole process."""
+
+
+_NullWritten.add_representer(type(None), lambda dumper, _: dumper.represent_scalar("tag:yaml.org,2002:null", "null"))
 
 
 def _picture(path: Path) -> str | None:
