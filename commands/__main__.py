@@ -3,7 +3,7 @@
 import argparse
 
 from commands import ui
-from stages.errors import exit_on_user_error
+from stages.start import exit_on_user_error
 
 
 def main() -> None:

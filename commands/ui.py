@@ -9,7 +9,8 @@ import sys
 from urllib.parse import quote
 
 from stages.errors import UserError, without_credentials
-from stages.tracking import latest_runs, start_store, tracking_uri
+from stages.tracking.record import latest_runs
+from stages.tracking.store import start_store, tracking_uri
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:

@@ -14,11 +14,12 @@ from stages.dataset.catalogue import CATALOGUE, SAMPLES
 from stages.dataset.folders import replace_folder
 from stages.dataset.mirrors import NoMirrorReached, fetch
 from stages.dataset.packaged import write_packaged
-from stages.errors import UserError, run_stage
+from stages.errors import UserError
 from stages.notices import fallback_notice, print_notice
 from stages.params import DownloadParams, load_params
 from stages.paths import RAW
 from stages.progress import progress_bar
+from stages.start import run_stage
 
 
 def main() -> None:

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from stages.dataset.prepared import load_about, load_split
-from stages.errors import run_stage
 from stages.evaluation.figures import draw_class_counts, draw_image_grid, draw_images
 from stages.params import ExploreParams, load_params
 from stages.paths import EXPLORE
+from stages.start import run_stage
 
 EXAMPLES_PER_CLASS = 12
 

@@ -8,13 +8,13 @@ import difflib
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from stages.dataset.catalogue import CATALOGUE
 from stages.errors import UserError
-from stages.paths import PARAMS
+from stages.paths import LOCK, PARAMS
 
 
 class Section(BaseModel):
@@ -201,17 +201,27 @@ class TrainMlpParams:
     network: Mlp = _key("train.mlp")
     runtime: Runtime = _key("runtime")
 
+    def resolved(self) -> dict[str, Any]:
+        """Return all that the training depends on, as MLflow shows it."""
+        return {**self.network.model_dump(), "runtime": self.runtime.model_dump()}
+
 
 @dataclass(frozen=True)
 class TrainCnnParams:
     network: Cnn = _key("train.cnn")
     runtime: Runtime = _key("runtime")
 
+    resolved = TrainMlpParams.resolved
+
 
 @dataclass(frozen=True)
 class TrainRandomForestParams:
     forest: RandomForest = _key("train.random_forest")
     seed: int = _key("runtime.seed")
+
+    def resolved(self) -> dict[str, Any]:
+        """Return all that the training depends on, as MLflow shows it."""
+        return {**self.forest.model_dump(), "runtime": {"seed": self.seed}}
 
 
 @dataclass(frozen=True)
@@ -232,6 +242,23 @@ def load_params(view: type[View]) -> View:
     """Check the whole of params.yaml and return the `view` of it; raises `UserError` for any mistake in it."""
     params = _validated(_read_yaml())
     return view(**{part.name: _resolve(params, part.metadata["key"]) for part in fields(view)})
+
+
+def locked_params(view: type[View], stage: str, output_md5: str) -> View | None:
+    """Return the `view` of the params that dvc.lock records for `stage`; None where it knows no such output.
+
+    They made the output, whatever params.yaml says now.
+    """
+    try:
+        locked = YAML(typ="safe", pure=True).load(LOCK.read_text(encoding="utf-8"))["stages"][stage]
+        if output_md5 not in [out["md5"] for out in locked["outs"]]:
+            return None
+        values = locked["params"][str(PARAMS)]
+        return view(
+            **{part.name: TypeAdapter(part.type).validate_python(values[part.metadata["key"]]) for part in fields(view)}
+        )
+    except (OSError, YAMLError, KeyError, TypeError, ValidationError):
+        return None
 
 
 def _resolve(params: Params, key: str) -> Any:

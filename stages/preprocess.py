@@ -13,9 +13,10 @@ from stages.dataset.folders import replace_folder
 from stages.dataset.idx import IdxError, read_idx
 from stages.dataset.images import scale
 from stages.dataset.prepared import About, save_about, save_split
-from stages.errors import UserError, run_stage
+from stages.errors import UserError
 from stages.params import PreprocessParams, load_params
 from stages.paths import PREPARED, RAW
+from stages.start import run_stage
 
 
 def main() -> None:

@@ -3,9 +3,10 @@
 python -m stages.train_cnn
 """
 
-from stages.errors import run_stage
+from stages.models import CNN
 from stages.params import TrainCnnParams, load_params
 from stages.runtime import start_keras
+from stages.start import run_stage
 
 
 def main() -> None:
@@ -15,7 +16,7 @@ def main() -> None:
     from stages.learners.keras_model import train_keras_model
     from stages.learners.networks import build_cnn
 
-    train_keras_model("cnn", "train-cnn", build_cnn, params.network, params.runtime, device)
+    train_keras_model(CNN, build_cnn, params, device)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,10 @@
 python -m stages.train_mlp
 """
 
-from stages.errors import run_stage
+from stages.models import MLP
 from stages.params import TrainMlpParams, load_params
 from stages.runtime import start_keras
+from stages.start import run_stage
 
 
 def main() -> None:
@@ -15,7 +16,7 @@ def main() -> None:
     from stages.learners.keras_model import train_keras_model
     from stages.learners.networks import build_mlp
 
-    train_keras_model("mlp", "train-mlp", build_mlp, params.network, params.runtime, device)
+    train_keras_model(MLP, build_mlp, params, device)
 
 
 if __name__ == "__main__":

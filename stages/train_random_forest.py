@@ -9,13 +9,14 @@ from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import train_test_split
 
 from stages.dataset.prepared import Split, load_about, load_split
-from stages.errors import UserError, run_stage
-from stages.learners.storage import save_forest
+from stages.errors import UserError
+from stages.learners.forest_file import save_forest
+from stages.models import RANDOM_FOREST
 from stages.params import TrainRandomForestParams, load_params
-from stages.paths import random_forest
 from stages.progress import progress_bar
 from stages.provenance import cpu_name
-from stages.tracking import training_run
+from stages.start import run_stage
+from stages.tracking.training_run import training_run
 
 
 def main() -> None:
@@ -28,15 +29,13 @@ def main() -> None:
         flush=True,
     )
 
-    used = {**params.forest.model_dump(), "runtime": {"seed": params.seed}}
-    packages = ("scikit-learn", "skops", "numpy")
-    with training_run("random-forest", "train-random-forest", used, about, packages) as run:
+    with training_run(RANDOM_FOREST, params.resolved(), about) as run:
         run.set_tags({"runtime.device": "cpu", "runtime.processor": cpu_name()})
         forest = _train(params.forest, params.seed, training)
         scores = _scores(forest, load_split("validation"))
         run.log_epoch(1, scores)
-        save_forest(forest, random_forest())
-        run.finish(random_forest())
+        save_forest(forest, RANDOM_FOREST.file)
+        run.finish()
     print(
         f"random-forest: {params.forest.n_estimators} trees on {len(training.labels):,} images, "
         f"validation accuracy {scores['val_accuracy']:.4f}"

@@ -1,15 +1,29 @@
 """A real copy of the project in a temporary folder: git, DVC and MLflow, nothing mocked."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
 PROJECT = Path(__file__).resolve().parent.parent
+
+# They check, show and record, and cannot change an output: editing them reruns nothing.
+OBSERVERS = (
+    "stages/errors.py",
+    "stages/lifetime.py",
+    "stages/packages.py",
+    "stages/params.py",
+    "stages/progress.py",
+    "stages/provenance.py",
+    "stages/start.py",
+    "stages/tracking/",
+)
 
 # A pipeline of seconds: every part of the real one, on 1,797 images of 8x8.
 SMALL = {
@@ -100,13 +114,44 @@ def clone(tmp_path: Path) -> Clone:
     return make_clone(tmp_path, SMALL)
 
 
+@dataclass
+class Audit:
+    """A first `dvc repro` of the small pipeline, and the files that each stage opened in it."""
+
+    clone: Clone
+    repro: subprocess.CompletedProcess
+    read: dict[str, set[str]]
+    written: dict[str, set[str]]
+
+
 @pytest.fixture(scope="session")
-def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone in which the whole small pipeline has run once; for tests that leave it as it is."""
+def audit(tmp_path_factory: pytest.TempPathFactory) -> Audit:
+    """The whole small pipeline, run once, whether it succeeded or not."""
     clone = make_clone(tmp_path_factory.mktemp("reproduced"), SMALL)
-    clone.first_repro = clone.run("dvc", "repro").stdout
-    clone.commit("run")
-    return clone
+    folder = tmp_path_factory.mktemp("audit")
+    repro = clone.run(
+        "dvc",
+        "repro",
+        check=False,
+        PYTHONPATH=str(PROJECT / "tests/audit"),
+        AUDIT_FOLDER=str(folder),
+        # A stage is called by start.py: what it opens counts.
+        AUDIT_OBSERVERS=os.pathsep.join(set(OBSERVERS) - {"stages/start.py"}),
+    )
+    opened = Audit(clone, repro, {}, {})
+    for log in folder.iterdir():
+        stage = log.stem.rpartition("-")[0]
+        for kind, names in json.loads(log.read_text()).items():
+            getattr(opened, kind).setdefault(stage, set()).update(names)
+    return opened
+
+
+@pytest.fixture(scope="session")
+def reproduced(audit: Audit) -> Clone:
+    """A clone in which the whole small pipeline has run once; for tests that leave it as it is."""
+    assert audit.repro.returncode == 0, audit.repro.stdout
+    audit.clone.commit("run")
+    return audit.clone
 
 
 @pytest.fixture

@@ -1,25 +1,22 @@
-"""dvc.yaml tells the truth: a stage depends on the modules it imports and the params its view reads."""
+"""dvc.yaml tells the truth: each stage depends on what it imports, reads and computes with, no more and no less."""
 
 import ast
+import sys
 from dataclasses import fields
+from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
 from stages import params
-from tests.conftest import PROJECT
+from tests.conftest import OBSERVERS, PROJECT, Audit
 
-# They check, show and record, and cannot change an output: editing them reruns nothing.
-OBSERVERS = {
-    "stages/errors.py",
-    "stages/params.py",
-    "stages/progress.py",
-    "stages/provenance.py",
-    "stages/tracking.py",
-}
 # Printed by download, and part of the report that evaluate writes.
 SPOKEN = {"download": {"stages/notices.py"}}
+# They check, show, fetch what a checksum verifies, or stand in for another: no output depends on their version.
+OBSERVING_PACKAGES = {"pydantic", "requests", "rich", "tqdm", "urllib3", "jax", "torch"}
 VIEWS = {
     "download": params.DownloadParams,
     "preprocess": params.PreprocessParams,
@@ -30,50 +27,112 @@ VIEWS = {
     "evaluate": params.EvaluateParams,
 }
 PIPELINE = YAML(typ="safe").load(PROJECT / "dvc.yaml")["stages"]
+EXTRA = "project.optional-dependencies."
 
 
-def imports(path: Path) -> set[Path]:
-    """The project's modules that `path` imports anywhere in it."""
-    found = set()
+def imported_names(path: Path) -> set[str]:
+    """The dotted names that `path` imports anywhere in it."""
+    names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        candidates = [PROJECT / (name.replace(".", "/") + ".py") for name in names]
-        found |= {candidate for candidate in candidates if candidate.is_file()}
-    return found
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
 
 
-def modules(stage: str) -> set[str]:
-    """What `stage` imports, directly or not, without looking behind an observer."""
-    skipped = OBSERVERS | SPOKEN.get(stage, set())
-    start = PROJECT / "stages" / f"{stage.replace('-', '_')}.py"
-    seen, waiting = set(), [start]
+def modules(stage: str) -> set[Path]:
+    """What `stage` imports of the project, directly or not, without looking behind an observer."""
+    seen, waiting = set(), [PROJECT / "stages" / f"{stage.replace('-', '_')}.py"]
     while waiting:
         module = waiting.pop()
         name = module.relative_to(PROJECT).as_posix()
-        if name in seen or name in skipped:
+        if module in seen or name.startswith(OBSERVERS) or name in SPOKEN.get(stage, ()):
             continue
-        seen.add(name)
-        waiting += imports(module)
+        seen.add(module)
+        candidates = (PROJECT / (name.replace(".", "/") + ".py") for name in imported_names(module))
+        waiting += [candidate for candidate in candidates if candidate.is_file()]
     return seen
+
+
+@cache
+def distributions() -> dict[str, list[str]]:
+    return packages_distributions()
+
+
+def packages(stage: str) -> set[str]:
+    """The installed distributions that the modules of `stage` import, as pyproject.toml spells them."""
+    found = set()
+    for module in modules(stage):
+        for name in imported_names(module):
+            top = name.partition(".")[0]
+            if top in sys.stdlib_module_names or top == "stages":
+                continue
+            # "ruamel" is shared: its distributions are told apart by the whole name.
+            owners = distributions().get(top, [top])
+            found |= {owner for owner in owners if len(owners) == 1 or owner in name}
+    return found - OBSERVING_PACKAGES
+
+
+def declared_params(stage: str) -> tuple[list[str], list[str]]:
+    """The keys of params.yaml ([""] for the whole file) and the extras of pyproject.toml that `stage` names."""
+    keys, extras = [], []
+    for entry in PIPELINE[stage].get("params", []):
+        if isinstance(entry, str):
+            keys.append(entry)
+        elif "params.yaml" in entry:
+            keys.append("")
+        else:
+            extras += [name.removeprefix(EXTRA) for name in entry["pyproject.toml"]]
+    return keys, extras
 
 
 @pytest.mark.parametrize("stage", VIEWS)
 def test_a_stage_depends_on_the_modules_it_imports(stage):
     declared = {name for name in PIPELINE[stage]["deps"] if name.endswith(".py")}
-    assert declared == modules(stage)
+    assert declared == {module.relative_to(PROJECT).as_posix() for module in modules(stage)}
 
 
 @pytest.mark.parametrize("stage", VIEWS)
 def test_a_stage_depends_on_the_params_its_view_reads(stage):
-    declared = PIPELINE[stage].get("params", [])
-    read = [field.metadata["key"] for field in fields(VIEWS[stage])]
-    whole_file = [{"params.yaml": None}]
-    assert declared == whole_file if read == [""] else sorted(declared) == sorted(read)
+    keys, _ = declared_params(stage)
+    assert sorted(keys) == sorted(field.metadata["key"] for field in fields(VIEWS[stage]))
+
+
+@pytest.mark.parametrize("stage", VIEWS)
+def test_a_stage_depends_on_the_packages_that_compute(stage):
+    _, extras = declared_params(stage)
+    assert sorted(extras) == sorted(name.lower().replace(".", "-") for name in packages(stage))
+
+
+def outputs(stage: str) -> set[str]:
+    declared = [*PIPELINE[stage].get("outs", []), *PIPELINE[stage].get("metrics", [])]
+    return {out if isinstance(out, str) else next(iter(out)) for out in declared}
+
+
+def covering(declared: set[str], name: str) -> str | None:
+    """The file or folder of `declared` that `name` is or lies in."""
+    return next((entry for entry in declared if name == entry or name.startswith(f"{entry}/")), None)
+
+
+def left(audit: Audit, opened: set[str]) -> set[str]:
+    """Those of the opened files that were more than temporary."""
+    return {name for name in opened if (audit.clone.folder / name).exists()}
+
+
+@pytest.mark.parametrize("stage", VIEWS)
+def test_a_stage_depends_on_the_files_it_reads(stage, audit: Audit):
+    declared = {name for name in PIPELINE[stage]["deps"] if not name.endswith(".py")}
+    read = {name for name in left(audit, audit.read[stage]) if not covering(outputs(stage), name)}
+    assert {name for name in read if not covering(declared, name)} == set()
+    assert {covering(declared, name) for name in read} == declared
+
+
+@pytest.mark.parametrize("stage", VIEWS)
+def test_a_stage_writes_its_outputs(stage, audit: Audit):
+    written = left(audit, audit.written[stage])
+    assert {name for name in written if not covering(outputs(stage), name)} == set()
+    assert {covering(outputs(stage), name) for name in written} == outputs(stage)
 
 
 def test_every_stage_says_what_it_does_and_runs_its_own_module():

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from stages.errors import UserError
-from stages.tracking import tracking_uri
+from stages.tracking.store import tracking_uri
 from tests.conftest import Clone
 from tests.test_pipeline import client, metrics, runs
 

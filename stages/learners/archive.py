@@ -5,6 +5,8 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from stages.errors import UserError
+
 # The earliest time that a zip archive can hold.
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -29,3 +31,9 @@ def rewrite(
             about.external_attr = 0o644 << 16
             archive.writestr(about, members[name])
     os.replace(part, target)
+
+
+def unusable(path: Path, error: Exception) -> UserError:
+    """Return what to say of a model file that cannot be loaded."""
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    return UserError(f"{path}: missing or not a model of this project ({reason})\nRun: dvc repro")

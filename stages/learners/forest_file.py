@@ -1,64 +1,25 @@
-"""Saving and loading the three models: without pickle, and with stable bytes."""
+"""The random forest on disk: without pickle, and with stable bytes."""
 
 import copy
 import io
-import json
 import re
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import skops.io
+from sklearn.ensemble import RandomForestClassifier
+from skops.io.exceptions import UntrustedTypesFoundException
 
-from stages.errors import UserError
-from stages.learners.archive import rewrite
-
-if TYPE_CHECKING:
-    import keras
-    from sklearn.ensemble import RandomForestClassifier
+from stages.learners.archive import rewrite, unusable
 
 # What a forest holds beyond skops' own list of safe types; fixed here, never taken from the file.
 TRUSTED = ["sklearn.tree._tree.Tree"]
 
 
-def save_keras(model: "keras.Model", path: Path) -> None:
-    """Write `model` without the optimizer's state; equal weights and layers give equal bytes."""
-    # A copy made from the config alone is not compiled: it has no optimizer.
-    bare = type(model).from_config(model.get_config())
-    bare.set_weights(model.get_weights())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        saved = Path(folder) / "model.keras"
-        bare.save(saved)
-        rewrite(saved, path, _without_traces)
-
-
-def _without_traces(members: dict[str, bytes]) -> dict[str, bytes]:
-    metadata = json.loads(members["metadata.json"])
-    metadata.pop("date_saved", None)
-    config = re.sub(rb',? *"shared_object_id": *\d+', b"", members["config.json"])
-    return {
-        **members,
-        "metadata.json": json.dumps(metadata, sort_keys=True).encode(),
-        "config.json": config,
-    }
-
-
-def load_keras(path: Path) -> "keras.Model":
-    """Load a Keras model in safe mode: no code in the file is run."""
-    import keras
-
-    try:
-        return keras.models.load_model(path, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        raise _unusable(path, error) from None
-
-
-def save_forest(forest: "RandomForestClassifier", path: Path) -> None:
+def save_forest(forest: RandomForestClassifier, path: Path) -> None:
     """Write `forest`; equal trees give equal bytes."""
-    import skops.io
-
     # How many threads trained it is no part of the model; one is fastest for a single image.
     forest = copy.copy(forest).set_params(n_jobs=None)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,11 +61,8 @@ def _without_padding(npy: bytes) -> bytes:
     return file.getvalue()
 
 
-def load_forest(path: Path) -> "RandomForestClassifier":
+def load_forest(path: Path) -> RandomForestClassifier:
     """Load a forest; a file with types beyond `TRUSTED` and skops' own list is refused."""
-    import skops.io
-    from skops.io.exceptions import UntrustedTypesFoundException
-
     try:
         return skops.io.load(path, trusted=TRUSTED)
     except (
@@ -115,9 +73,4 @@ def load_forest(path: Path) -> "RandomForestClassifier":
         zipfile.BadZipFile,
         UntrustedTypesFoundException,
     ) as error:
-        raise _unusable(path, error) from None
-
-
-def _unusable(path: Path, error: Exception) -> UserError:
-    reason = (str(error) or type(error).__name__).splitlines()[0]
-    return UserError(f"{path}: missing or not a model of this project ({reason})\nRun: dvc repro")
+        raise unusable(path, error) from None

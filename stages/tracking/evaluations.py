@@ -1,0 +1,98 @@
+"""The figures of `evaluate` in the runs that made the models, and the runs themselves where there are none.
+
+Everything is read from the files that DVC and Git keep, so that MLflow can be filled again at any time.
+"""
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from stages.dataset.prepared import About
+from stages.models import ALL_MODELS, Model
+from stages.params import load_params, locked_params
+from stages.paths import METRICS
+from stages.provenance import file_md5
+from stages.tracking.abandoned import close_abandoned_runs, left_here
+from stages.tracking.record import MODEL_MD5, find_run, open_record, record_files
+from stages.tracking.store import connect, store_lock
+
+EVALUATION = "dvc.evaluation_md5"
+RESTORED = "dvc.restored"
+
+
+def record_evaluations(about: About) -> int:
+    """Add what reports/ says of each model, once, to the run that made it; make the run where there is none.
+
+    Return how many runs were made or added to. Raises what MLflow raises.
+    """
+    with left_here():
+        close_abandoned_runs()
+        metrics = json.loads(METRICS.read_text())
+        return sum(_record(model, metrics[model.name], about) for model in ALL_MODELS)
+
+
+def _record(model: Model, metrics: dict[str, float], about: About) -> bool:
+    mlflow = connect()
+    client = mlflow.MlflowClient()
+    with store_lock():
+        known = find_run(file_md5(model.file))
+        run = client.get_run(known.info.run_id if known else _restore(model, about))
+        run_id = run.info.run_id
+        artifacts = sorted(model.reports.iterdir())
+        digest = _digest(metrics, artifacts)
+        if run.data.tags.get(EVALUATION) == digest:
+            return False
+        logged = run.outputs.model_outputs if run.outputs else []
+        now = int(time.time() * 1000)
+        step = max((output.step for output in logged), default=0)
+        model_id = logged[-1].model_id if logged else None
+        client.log_batch(
+            run_id,
+            metrics=[
+                mlflow.entities.Metric(key, value, now, step, model_id=model_id, run_id=run_id)
+                for key, value in metrics.items()
+                # The training has sent its own, epoch by epoch.
+                if key.startswith("test_") or key not in run.data.metrics
+            ],
+        )
+        for path in artifacts:
+            client.log_artifact(run_id, str(path))
+        # Last, so that an evaluation that broke off is sent again.
+        client.set_tag(run_id, EVALUATION, digest)
+    return True
+
+
+def _restore(model: Model, about: About) -> str:
+    """Make the run of a model that was not trained here: from DVC's cache or remote, or under another store."""
+    mlflow = connect()
+    # Those that made the model, also where params.yaml has been edited since.
+    view = locked_params(model.view, model.stage, file_md5(model.file)) or load_params(model.view)
+    params = view.resolved()
+    try:
+        run_id = open_record(model, params, about)
+        if model.history:
+            import pandas as pd
+
+            for row in pd.read_csv(model.history).to_dict("records"):
+                mlflow.log_metrics(row, step=int(row.pop("epoch")))
+        record_files(model, params, about)
+        mlflow.set_tags({MODEL_MD5: file_md5(model.file), RESTORED: "true"})
+        mlflow.end_run()
+        return run_id
+    except BaseException:
+        _take_back()
+        raise
+
+
+def _take_back() -> None:
+    mlflow = connect()
+    if run := mlflow.active_run():
+        mlflow.end_run("FAILED")
+        mlflow.MlflowClient().delete_run(run.info.run_id)
+
+
+def _digest(metrics: dict[str, float], artifacts: list[Path]) -> str:
+    content: list[Any] = [metrics, [file_md5(path) for path in artifacts]]
+    return hashlib.md5(json.dumps(content, sort_keys=True).encode()).hexdigest()

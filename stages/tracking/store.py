@@ -1,0 +1,120 @@
+"""Where MLflow keeps the runs, and how to reach it."""
+
+import logging
+import os
+import warnings
+from typing import Any
+from urllib.parse import urlsplit
+
+from filelock import FileLock
+
+from stages.errors import UserError, without_credentials
+from stages.provenance import main_repository
+
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # The versions are given explicitly: no need to import the model in a process of its own.
+    "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
+    # uv.lock names the registry of the machine.
+    "MLFLOW_UV_AUTO_DETECT": "false",
+    "MLFLOW_LOG_UV_FILES": "false",
+    # MLflow's own patience with a server that is gone is minutes for every call.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
+
+
+def tracking_uri() -> str:
+    """Return where runs go: `MLFLOW_TRACKING_URI`, else the main repository's mlflow.db.
+
+    Raises `UserError` for a URI that MLflow cannot use.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
+    if not uri:
+        return f"sqlite:///{main_repository() / 'mlflow.db'}"
+    if _scheme(uri) not in (*DATABASES, "http", "https", "databricks"):
+        raise UserError(
+            f"MLFLOW_TRACKING_URI={uri}: not a tracking server or database; "
+            "allowed are http(s)://host:port and sqlite:///path/to/mlflow.db, or leave it unset"
+        )
+    relative = uri.removeprefix("sqlite:///")
+    if relative != uri and not relative.startswith("/"):
+        # Not to the current folder: an experiment of DVC runs in a temporary copy, deleted afterwards.
+        return f"sqlite:///{main_repository() / relative}"
+    return uri
+
+
+def _scheme(uri: str) -> str:
+    try:
+        return urlsplit(uri).scheme.partition("+")[0]
+    except ValueError:
+        return ""
+
+
+def connect() -> Any:
+    """Return the module mlflow, quiet and set to the store; the import takes a second or two."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    import mlflow
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    # Advice for the one who writes the logging code, not for the one who runs it.
+    warnings.filterwarnings("ignore", module=r"mlflow\.")
+    mlflow.set_tracking_uri(tracking_uri())
+    return mlflow
+
+
+def store_lock() -> FileLock:
+    """Return the lock under which a database is made, and a run is looked for and made where there is none."""
+    folder = main_repository() / ".dvc" / "tmp"
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / "mlflow-store.lock", is_singleton=True)
+
+
+def start_store() -> None:
+    """Make the database where there is none, so that a server that starts on it finds its tables."""
+    with store_lock():
+        connect().MlflowClient().search_experiments(max_results=1)
+
+
+def experiment_id(name: str) -> str:
+    """Return the id of the experiment `name`, made where there is none; call it under `store_lock`."""
+    client = connect().MlflowClient()
+    experiment = client.get_experiment_by_name(name)
+    if experiment and experiment.lifecycle_stage == "deleted":
+        raise RuntimeError(
+            f"its experiment {name} is deleted (back: mlflow experiments restore -x {experiment.experiment_id})"
+        )
+    if experiment:
+        return experiment.experiment_id
+    is_database = _scheme(tracking_uri()) in DATABASES
+    # A database has no artifact store of its own; a server decides for itself.
+    location = str(main_repository() / "mlartifacts" / name) if is_database else None
+    # The pages for training runs, not those for language models.
+    kind = {"mlflow.experimentKind": "custom_model_development"}
+    return client.create_experiment(name, artifact_location=location, tags=kind)
+
+
+def search_runs(condition: str, order: str = "attributes.start_time ASC", limit: int = 1000) -> list[Any]:
+    """Return the runs of all experiments that meet `condition`, at most `limit`."""
+    client = connect().MlflowClient()
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return list(client.search_runs(experiments, condition, order_by=[order], max_results=limit))
+
+
+def first_line(error: Exception) -> str:
+    """Return an error as part of a message: one line, without credentials."""
+    return without_credentials((str(error).strip() or type(error).__name__).splitlines()[0][:300])
+
+
+def warn(error: Exception) -> None:
+    """Say that MLflow lost something, and how to make good for it."""
+    print(
+        f"warning: MLflow ({without_credentials(tracking_uri())}) did not take the run: {first_line(error)}. "
+        "The work goes on; once MLflow is back, this sends what is missing: uv run mnist publish",
+        flush=True,
+    )

@@ -1,0 +1,102 @@
+"""The MLflow run of a training while it goes on.
+
+It observes: a store that cannot be reached costs the record in MLflow, said in one line, and never the training.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from stages.dataset.prepared import About
+from stages.errors import without_credentials
+from stages.models import Model
+from stages.tracking.abandoned import close_abandoned_runs, left_here
+from stages.tracking.record import open_record, record_files, record_identity
+from stages.tracking.store import connect, first_line, tracking_uri, warn
+
+
+class Run:
+    """The run of one training; every call after a failed one does nothing."""
+
+    def __init__(self, model: Model, params: dict[str, Any], about: About):
+        self.model = model
+        self.params = params
+        self.about = about
+        self.run_id: str | None = None
+        self.lost = ""
+
+    def start(self) -> None:
+        try:
+            close_abandoned_runs()
+            self.run_id = open_record(self.model, self.params, self.about)
+        except Exception as error:
+            self._lose(error)
+
+    def log_epoch(self, epoch: int, values: dict[str, float]) -> None:
+        """Log the values of `epoch` (from 1)."""
+        with self._guarded() as mlflow:
+            if mlflow:
+                mlflow.log_metrics(values, step=epoch)
+
+    def set_tags(self, tags: dict[str, str]) -> None:
+        with self._guarded() as mlflow:
+            if mlflow:
+                mlflow.set_tags(tags)
+
+    def finish(self) -> None:
+        """Log the finished files, and tie the run to the model's md5."""
+        with self._guarded() as mlflow:
+            if mlflow:
+                record_files(self.model, self.params, self.about)
+                # Last: the run that stands for a model has all of it.
+                record_identity(self.model, self.run_id)
+
+    def end(self, status: str, reason: str) -> None:
+        """Close the run in MLflow's `status`, with the reason for it if it is not FINISHED."""
+        if self.lost and not reason:
+            status, reason = "FAILED", self.lost
+        mlflow = connect()
+        if mlflow.active_run() is None:
+            return
+        try:
+            if reason:
+                mlflow.set_tag("failure", without_credentials(reason)[:1000])
+            mlflow.end_run(status)
+        except Exception as error:
+            # What was lost before has been said.
+            if not self.lost:
+                warn(error)
+
+    @contextmanager
+    def _guarded(self) -> Iterator[Any]:
+        if self.lost:
+            yield None
+            return
+        try:
+            yield connect()
+        except Exception as error:
+            self._lose(error)
+
+    def _lose(self, error: Exception) -> None:
+        self.lost = f"MLflow: {first_line(error)}"
+        warn(error)
+
+
+@contextmanager
+def training_run(model: Model, params: dict[str, Any], about: About) -> Iterator[Run]:
+    """Open the run of a training with `params`, and close it in the state in which the training ends."""
+    tracking_uri()
+    run = Run(model, params, about)
+    status, reason = "FINISHED", ""
+    with left_here():
+        try:
+            run.start()
+            yield run
+        except KeyboardInterrupt:
+            status, reason = "KILLED", "interrupted"
+            raise
+        except BaseException as error:
+            status, reason = "FAILED", f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            run.end(status, reason)

@@ -1,0 +1,47 @@
+"""Python loads this at its start where PYTHONPATH names this folder: it notes which files a DVC stage opens.
+
+What a module named in AUDIT_OBSERVERS opens, or has opened for it, does not count.
+"""
+
+import atexit
+import json
+import os
+import sys
+from pathlib import Path
+
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+
+def audit(folder: str, observers: list[str]) -> None:
+    root = os.getcwd() + os.sep
+    opened = {"read": set(), "written": set()}
+
+    def is_observed() -> bool:
+        frame = sys._getframe(2)
+        while frame:
+            if frame.f_code.co_filename.removeprefix(root).startswith(tuple(observers)):
+                return True
+            frame = frame.f_back
+        return False
+
+    def note(kind: str, path: object) -> None:
+        if not isinstance(path, (str, bytes, os.PathLike)):
+            return
+        name = os.path.abspath(os.fsdecode(path))
+        if name.startswith(root) and not name.endswith((".py", ".pyc")) and not is_observed():
+            opened[kind].add(name.removeprefix(root))
+
+    def hook(event: str, arguments: tuple) -> None:
+        if event == "open":
+            path, _, flags = arguments
+            note("written" if flags & WRITING else "read", path)
+        elif event == "os.rename":
+            note("written", arguments[1])
+
+    sys.addaudithook(hook)
+    log = Path(folder) / f"{os.environ['DVC_STAGE']}-{os.getpid()}.json"
+    atexit.register(lambda: log.write_text(json.dumps({kind: sorted(names) for kind, names in opened.items()})))
+
+
+if "AUDIT_FOLDER" in os.environ and "DVC_STAGE" in os.environ:
+    audit(os.environ["AUDIT_FOLDER"], os.environ["AUDIT_OBSERVERS"].split(os.pathsep))
