@@ -2,17 +2,19 @@
 
 import argparse
 
-from commands import ui
 from stages.start import exit_on_user_error
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="mnist", description="What a person types besides dvc.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (ui,):
-        module.add_to(commands)
-    arguments = parser.parse_args()
     with exit_on_user_error():
+        # Here, so that Ctrl-C during the imports is caught.
+        from commands import checkout, publish, repeat, ui
+
+        parser = argparse.ArgumentParser(prog="mnist", description="What a person types besides dvc.")
+        commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+        for module in (ui, publish, checkout, repeat):
+            module.add_to(commands)
+        arguments = parser.parse_args()
         arguments.run(arguments)
 
 

@@ -9,6 +9,7 @@ import sys
 from urllib.parse import quote
 
 from stages.errors import UserError, without_credentials
+from stages.tracking.abandoned import close_abandoned_runs
 from stages.tracking.record import latest_runs
 from stages.tracking.store import start_store, tracking_uri
 
@@ -65,6 +66,7 @@ def _print_addresses(server: str) -> None:
     server = without_credentials(server)
     print(f"MLflow:                  {server}", flush=True)
     try:
+        close_abandoned_runs()
         latest = latest_runs()
     except Exception as error:
         raise UserError(f"{server}: no answer from MLflow: {str(error).splitlines()[0][:200]}") from None

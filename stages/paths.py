@@ -14,3 +14,4 @@ REPORTS = Path("reports")
 EXPLORE = REPORTS / "explore"
 METRICS = REPORTS / "metrics.json"
 INDEX = REPORTS / "index.html"
+REPEATS = REPORTS / "repeats.json"

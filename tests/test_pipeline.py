@@ -213,17 +213,6 @@ def test_an_edit_reruns_what_depends_on_it_and_going_back_trains_nothing(checked
     assert (clone.folder / "reports/metrics.json").is_file()
 
 
-def test_a_store_without_the_runs_gets_them_from_the_files(checked_out):
-    clone = checked_out
-    clone.run("dvc", "repro", "--force", "--single-item", "evaluate")
-    for model, name in MODELS.items():
-        (run,) = runs(clone)[name]
-        assert run.data.tags["dvc.restored"] == "true"
-        assert run.info.status == "FINISHED"
-        assert run.data.metrics["test_accuracy"] == pytest.approx(metrics(clone)[model]["test_accuracy"])
-    assert runs(clone)["mlp"][0].data.params["epochs"] == "12"
-
-
 def test_without_a_tracker_everything_is_still_made(clone):
     done = clone.run("dvc", "repro", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert ran(done.stdout) == STAGES

@@ -1,0 +1,103 @@
+"""`mnist repeat`: the same trainings with several seeds, to tell a difference from chance."""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+
+import dvc.api
+from dvc.exceptions import DvcException
+from rich.console import Console
+from rich.table import Table
+
+from stages.errors import UserError
+from stages.models import ALL_MODELS
+from stages.params import EvaluateParams, load_params
+from stages.paths import METRICS, REPEATS
+from stages.provenance import main_repository
+from stages.tracking.store import first_line
+
+MAX_SEED = 2**32 - 1
+SHOWN = {"test_accuracy": "test accuracy", "test_loss": "log loss", "test_f1": "macro F1", "val_accuracy": "validation"}
+
+
+def add_to(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "repeat",
+        help="train with several seeds; mean and standard deviation",
+        description="Train and evaluate everything with several values of runtime.seed, on the same data and the "
+        "same split: one DVC experiment each, repeat-seed-N, outside the workspace. What was trained "
+        "before comes from DVC's cache. Mean and standard deviation go to the console and to "
+        f"{REPEATS}.",
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=5, help="how many seeds, from runtime.seed on (default: %(default)s)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    os.chdir(main_repository())
+    first = load_params(EvaluateParams).params.runtime.seed
+    if not 2 <= arguments.seeds <= MAX_SEED - first + 1:
+        raise UserError(f"--seeds {arguments.seeds}: at least 2, for a standard deviation, and none above {MAX_SEED}")
+    seeds = range(first, first + arguments.seeds)
+    metrics = []
+    for number, seed in enumerate(seeds, start=1):
+        print(f"\n=== runtime.seed {seed} ({number} of {len(seeds)})", flush=True)
+        metrics.append(_run_experiment(seed))
+
+    summary = {model.name: _summary([values[model.name] for values in metrics]) for model in ALL_MODELS}
+    REPEATS.write_text(json.dumps({"seeds": list(seeds), **summary}, indent=2) + "\n", encoding="utf-8")
+    _print_table(summary, len(seeds))
+    print(f"Every value: {REPEATS}. In MLflow (uv run mnist ui) they are told apart by the param runtime.seed.")
+
+
+def _run_experiment(seed: int) -> dict[str, dict[str, float]]:
+    """Run the pipeline with `seed` in a temporary copy, as a DVC experiment, and return its metrics."""
+    name = f"repeat-seed-{seed}"
+    # An earlier one of this name would be in the way; its models are in DVC's cache.
+    subprocess.run(
+        (sys.executable, "-m", "dvc", "exp", "remove", "--quiet", name), stderr=subprocess.DEVNULL, check=False
+    )
+    command = ("dvc", "exp", "run", "--temp", "--name", name, "--set-param", f"runtime.seed={seed}")
+    if subprocess.run((sys.executable, "-m", *command), check=False).returncode:
+        raise UserError(
+            f"seed {seed} failed; the messages are above\n"
+            "What has been trained is kept: the same command goes on from there."
+        )
+    try:
+        return dvc.api.metrics_show(str(METRICS), rev=name)
+    except DvcException as error:
+        raise UserError(f"experiment {name}: no metrics: {first_line(error)}") from None
+
+
+def _summary(values: list[dict[str, float]]) -> dict[str, dict]:
+    """Return mean, standard deviation (of a sample: n - 1) and the value of each seed, by metric."""
+    return {
+        metric: {
+            "mean": statistics.fmean(each[metric] for each in values),
+            "std": statistics.stdev(each[metric] for each in values),
+            "values": [each[metric] for each in values],
+        }
+        for metric in values[0]
+    }
+
+
+def _print_table(summary: dict[str, dict], seeds: int) -> None:
+    table = Table(title=f"mean ± standard deviation over {seeds} seeds")
+    table.add_column("model")
+    for heading in SHOWN.values():
+        table.add_column(heading, justify="right")
+    for model in ALL_MODELS:
+        figures = [summary[model.name][metric] for metric in SHOWN]
+        table.add_row(model.title, *(_figure(metric, figure) for metric, figure in zip(SHOWN, figures, strict=True)))
+    Console().print(table)
+
+
+def _figure(metric: str, figure: dict[str, float]) -> str:
+    if metric.endswith("accuracy"):
+        return f"{figure['mean']:.2%} ± {100 * figure['std']:.2f}"
+    return f"{figure['mean']:.4f} ± {figure['std']:.4f}"

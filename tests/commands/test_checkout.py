@@ -1,0 +1,47 @@
+"""`mnist checkout` brings back the exact state of a run."""
+
+import shutil
+
+from stages.provenance import file_md5, folder_md5
+from tests.test_pipeline import runs
+
+FOREST = "models/random_forest.skops"
+
+
+def test_the_state_of_an_experiment_with_edits_comes_back(checked_out, tmp_path_factory):
+    clone, folder = checked_out, tmp_path_factory.mktemp("back") / "state"
+    module = clone.folder / "stages/train_random_forest.py"
+    module.write_text(module.read_text() + "\n# edited, not committed\n")
+    clone.run("dvc", "exp", "run", "--temp", "--name", "few", "--set-param", "train.random_forest.n_estimators=4")
+    clone.run("git", "checkout", "--quiet", ".")
+    (run,) = runs(clone)["random-forest"]
+
+    done = clone.run("mnist", "checkout", run.info.run_id, str(folder))
+    assert "byte for byte" in done.stdout
+    # From DVC's cache, without training.
+    assert "Running stage" not in done.stdout
+    assert file_md5(folder / FOREST) == run.data.tags["dvc.model_md5"]
+    assert folder_md5(folder / "data/prepared") == run.data.tags["dvc.data_md5"]
+    assert "n_estimators: 4" in (folder / "params.yaml").read_text()
+    assert "# edited, not committed" in (folder / "stages/train_random_forest.py").read_text()
+    assert clone.run("git", "status", "--porcelain").stdout == ""
+
+    # Once more, where the cache has been cleared: made again, and MLflow shows it as a repeat.
+    shutil.rmtree(clone.folder / ".dvc/cache")
+    done = clone.run("mnist", "checkout", run.info.run_id, str(folder.with_name("again")))
+    assert "Running stage 'train-random-forest'" in done.stdout
+    assert "byte for byte" in done.stdout
+    repeat, _ = runs(clone)["random-forest"]
+    assert repeat.data.tags["dvc.repeat_of"] == run.info.run_id
+
+
+def test_mistakes_are_said_in_a_line_or_two(checked_out):
+    for arguments, said in (
+        (("0123", "new"), "run 0123 cannot be read"),
+        (("0123", "stages"), "stages: exists and is not an empty folder"),
+    ):
+        done = checked_out.run("mnist", "checkout", *arguments, check=False)
+        assert done.returncode == 1
+        assert said in done.stdout
+        assert "Traceback" not in done.stdout
+        assert not (checked_out.folder / "new").exists()

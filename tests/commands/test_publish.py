@@ -1,0 +1,73 @@
+"""`mnist publish` sends the checked-out state to a real server, once."""
+
+import mlflow
+import pytest
+
+from tests.commands.test_ui import free_port, serving
+from tests.test_pipeline import MODELS, metrics
+
+PUBLISH = ("mnist", "publish")
+
+
+def contents(uri: str) -> dict:
+    """All that the store has of each run: tags, the points of each metric, artifacts and models."""
+    client = mlflow.MlflowClient(uri)
+    (experiment,) = (one for one in client.search_experiments() if one.name == "digits")
+    found = {}
+    for run in client.search_runs([experiment.experiment_id]):
+        identifier = run.info.run_id
+        points = {name: len(client.get_metric_history(identifier, name)) for name in run.data.metrics}
+        artifacts = sorted(file.path for file in client.list_artifacts(identifier))
+        found[run.info.run_name, identifier] = (run.data, points, artifacts, len(run.outputs.model_outputs))
+    return found
+
+
+def test_a_fresh_server_gets_each_model_once(checked_out, tmp_path_factory):
+    port, store = free_port(), tmp_path_factory.mktemp("server")
+    uri = f"http://127.0.0.1:{port}"
+    server = (
+        "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
+        "--backend-store-uri", f"sqlite:///{store / 'server.db'}", "--artifacts-destination", str(store / "files"),
+    )  # fmt: skip
+    with serving(checked_out, *server, url=f"{uri}/health", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"):
+        # From a folder inside, as a user may.
+        done = checked_out.run("bash", "-c", "cd reports && mnist publish", MLFLOW_TRACKING_URI=uri)
+        assert "3 of 3 runs made or completed" in done.stdout
+        first = contents(uri)
+        assert sorted(name for name, _ in first) == sorted(MODELS.values())
+        for (name, _), (data, points, artifacts, models) in first.items():
+            values = metrics(checked_out)[name.replace("-", "_")]
+            assert data.metrics["test_accuracy"] == pytest.approx(values["test_accuracy"])
+            assert points["test_accuracy"] == 1
+            assert {"confusion_matrix.csv", "confusion_matrix.png"} <= set(artifacts)
+            assert models == 1
+        assert "it has everything already" in checked_out.run(*PUBLISH, MLFLOW_TRACKING_URI=uri).stdout
+        second = contents(uri)
+    assert {key: (value[0].tags, *value[1:]) for key, value in first.items()} == {
+        key: (value[0].tags, *value[1:]) for key, value in second.items()
+    }
+    assert not (checked_out.folder / "mlflow.db").exists()
+
+
+def test_a_state_that_dvc_lock_does_not_record_is_refused(checked_out):
+    checked_out.set_params({"train.cnn.epochs": 3})
+    done = checked_out.run(*PUBLISH, check=False)
+    assert done.returncode == 1
+    assert "train-cnn: params.yaml train.cnn" in done.stdout
+    assert "dvc repro" in done.stdout
+
+    checked_out.run("git", "checkout", "--quiet", "params.yaml")
+    (checked_out.folder / "models/cnn.keras").unlink()
+    done = checked_out.run(*PUBLISH, check=False)
+    assert done.returncode == 1
+    assert "models/cnn.keras deleted" in done.stdout
+    assert "dvc checkout" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert not (checked_out.folder / "mlflow.db").exists()
+
+
+def test_a_server_that_is_away_is_an_error(checked_out):
+    done = checked_out.run(*PUBLISH, check=False, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "http://127.0.0.1:9: MLflow did not take all of it" in done.stdout
+    assert "Traceback" not in done.stdout

@@ -1,0 +1,38 @@
+"""`mnist repeat`: several seeds, separate runs, mean and standard deviation."""
+
+import json
+import statistics
+
+import pytest
+
+from tests.test_pipeline import MODELS, metrics, runs
+
+
+def test_two_seeds_give_mean_and_standard_deviation(checked_out):
+    before = checked_out.run("git", "status", "--porcelain").stdout
+    output = checked_out.run("mnist", "repeat", "--seeds", "2").stdout
+    repeats = json.loads((checked_out.folder / "reports/repeats.json").read_text())
+    assert repeats["seeds"] == [0, 1]
+    for model, name in MODELS.items():
+        accuracy = repeats[model]["test_accuracy"]
+        assert accuracy["values"][0] == metrics(checked_out)[model]["test_accuracy"]
+        assert accuracy["mean"] == pytest.approx(statistics.mean(accuracy["values"]))
+        assert accuracy["std"] == pytest.approx(statistics.stdev(accuracy["values"]))
+        assert f"{accuracy['mean']:.2%} ± {100 * accuracy['std']:.2f}" in output
+        (run,) = runs(checked_out)[name]
+        assert run.data.params["runtime.seed"] == "1"
+        assert run.data.tags["dvc.experiment"] == "repeat-seed-1"
+        assert run.data.metrics["test_accuracy"] == pytest.approx(accuracy["values"][1])
+    # The workspace stays as it was.
+    assert checked_out.run("git", "status", "--porcelain").stdout == before + "?? reports/repeats.json\n"
+
+    # Again, nothing is trained, and nothing is there twice.
+    output = checked_out.run("mnist", "repeat", "--seeds", "2").stdout
+    assert "Running stage 'train" not in output
+    assert [len(runs(checked_out)[name]) for name in MODELS.values()] == [1, 1, 1]
+
+
+def test_one_seed_has_no_deviation(checked_out):
+    done = checked_out.run("mnist", "repeat", "--seeds", "1", check=False)
+    assert done.returncode == 1
+    assert "--seeds 1" in done.stdout

@@ -1,0 +1,139 @@
+"""The state of a run, however its process ended, on real processes and signals."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import psutil
+import pytest
+
+from tests.conftest import Clone
+from tests.test_pipeline import runs
+
+STAGE = ("python", "-m", "stages.train_mlp")
+REPRO = ("dvc", "repro", "train-mlp")
+# A stage that needs no MLflow itself.
+LIGHT = ("python", "-m", "stages.explore")
+
+
+@contextmanager
+def training(clone: Clone, *command: str) -> Iterator[psutil.Popen]:
+    """Run `command`, which trains the MLP without end, until the first epoch is over; in a session of its own."""
+    clone.set_params({"train.mlp.epochs": 100_000})
+    process = psutil.Popen(
+        command,
+        cwd=clone.folder,
+        env=clone.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        # A test run in the background of a shell hands down that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        read = ""
+        while "epoch 1/" not in read:
+            character = process.stdout.read(1)
+            assert character, read
+            read += character
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def status(clone: Clone) -> str:
+    (run,) = runs(clone)["mlp"]
+    return run.info.status
+
+
+def stage_of(dvc: psutil.Popen) -> psutil.Process:
+    (stage,) = (child for child in dvc.children(recursive=True) if "stages.train_mlp" in child.cmdline())
+    return stage
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_an_interrupted_training_is_killed_and_leaves_no_model(checked_out, number):
+    model = checked_out.folder / "models/mlp.keras"
+    model.unlink()
+    with training(checked_out, *STAGE) as stage:
+        stage.send_signal(number)
+        output = stage.communicate(timeout=60)[0]
+    assert stage.returncode == 130
+    assert "Traceback" not in output
+    assert status(checked_out) == "KILLED"
+    assert not model.exists()
+    assert not list(model.parent.glob("*.part"))
+
+
+def test_a_run_whose_process_is_gone_is_closed_at_the_next_start(checked_out):
+    with training(checked_out, *STAGE) as stage:
+        # It is at work, and stays open.
+        checked_out.run(*LIGHT)
+        assert status(checked_out) == "RUNNING"
+        stage.kill()
+        stage.wait()
+        assert status(checked_out) == "RUNNING"
+        ended = 1000 * time.time()
+        checked_out.run(*LIGHT)
+    (run,) = runs(checked_out)["mlp"]
+    assert run.info.status == "KILLED"
+    assert "its process ended without a word" in run.data.tags["failure"]
+    assert run.info.start_time < run.info.end_time <= ended
+    assert not list((checked_out.folder / ".dvc/tmp/mlflow-open-runs").iterdir())
+
+
+def test_a_run_of_another_host_is_not_closed(checked_out):
+    with training(checked_out, *STAGE) as stage:
+        stage.kill()
+        stage.wait()
+    from tests.test_pipeline import client
+
+    (run,) = runs(checked_out)["mlp"]
+    client(checked_out).set_tag(run.info.run_id, "process.host", "elsewhere")
+    checked_out.run("python", "-m", "stages.train_random_forest")
+    assert status(checked_out) == "RUNNING"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_stage_ends_with_its_dvc_and_the_next_repro_works(checked_out, number):
+    with training(checked_out, *REPRO) as dvc:
+        stage = stage_of(dvc)
+        os.kill(dvc.pid, number)
+        dvc.wait(timeout=30)
+        stage.wait(timeout=30)
+    assert status(checked_out) == "KILLED"
+    checked_out.set_params({"train.mlp.epochs": 12})
+    checked_out.run("dvc", "repro")
+    assert "up to date" in checked_out.run("dvc", "status").stdout
+
+
+def test_ctrl_c_at_dvc_repro_ends_the_run_and_the_next_repro_works(checked_out):
+    with training(checked_out, *REPRO) as dvc:
+        # As a terminal does: to every process in the foreground.
+        os.killpg(dvc.pid, signal.SIGINT)
+        dvc.communicate(timeout=60)
+    assert status(checked_out) == "KILLED"
+    checked_out.set_params({"train.mlp.epochs": 12})
+    checked_out.run("dvc", "repro")
+    assert "up to date" in checked_out.run("dvc", "status").stdout
+
+
+def test_an_error_in_the_training_fails_the_run_with_its_reason(checked_out):
+    checked_out.set_params(
+        {
+            "train.mlp.optimizer.name": "sgd",
+            "train.mlp.optimizer.learning_rate": 10.0,
+            "train.mlp.batch_norm": False,
+            "train.mlp.l2": 100.0,
+        }
+    )
+    assert checked_out.run(*STAGE, check=False).returncode == 1
+    (run,) = runs(checked_out)["mlp"]
+    assert run.info.status == "FAILED"
+    assert "learning_rate" in run.data.tags["failure"]

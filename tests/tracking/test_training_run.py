@@ -1,0 +1,63 @@
+"""The MLflow run of a training while it goes on, on real stores."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.conftest import Clone
+from tests.test_pipeline import client, metrics, runs
+
+FOREST = ("python", "-m", "stages.train_random_forest")
+
+
+def objects(clone: Clone) -> set[Path]:
+    return set((clone.folder / ".git/objects").rglob("*"))
+
+
+def test_the_diff_has_the_code_and_nothing_that_git_does_not_know_elsewhere(checked_out):
+    (checked_out.folder / ".env").write_text("secret")
+    (checked_out.folder / "notes.txt").write_bytes(b"secret gr\xfc\xdfe")
+    (checked_out.folder / "README.md").write_bytes(b"gr\xfc\xdfe")
+    (checked_out.folder / "stages/new.py").write_text("x = 1\n")
+    before = objects(checked_out)
+    checked_out.run(*FOREST)
+    assert objects(checked_out) == before
+    (run,) = runs(checked_out)["random-forest"]
+    assert run.info.status == "FINISHED"
+    diff = Path(run.info.artifact_uri, "git.diff").read_bytes()
+    assert b"stages/new.py" in diff
+    assert b"gr\xfc\xdfe" in diff
+    assert b"secret" not in diff
+    assert "A  " not in checked_out.run("git", "status", "--porcelain").stdout
+
+
+def test_a_run_without_its_model_never_stands_for_it(checked_out):
+    # MLflow's folder for models cannot be written: the run breaks off when the model is logged.
+    checked_out.run(*FOREST, MLFLOW_TRACKING_URI=f"sqlite:///{checked_out.folder / 'mlflow.db'}")
+    experiment = client(checked_out).get_experiment_by_name("digits")
+    for run in runs(checked_out)["random-forest"]:
+        client(checked_out).delete_run(run.info.run_id)
+    models = Path(experiment.artifact_location) / "models"
+    models.rename(models.with_name("models.away"))
+    models.write_text("in the way")
+    assert "did not take the run" in checked_out.run(*FOREST).stdout
+    (broken,) = runs(checked_out)["random-forest"]
+    assert "dvc.model_md5" not in broken.data.tags
+    assert broken.info.status == "FAILED"
+    models.unlink()
+    checked_out.run(*FOREST)
+    whole, _ = runs(checked_out)["random-forest"]
+    assert "dvc.model_md5" in whole.data.tags
+    assert whole.outputs.model_outputs
+
+
+def test_with_the_best_weights_the_latest_values_are_the_models(checked_out):
+    checked_out.set_params({"train.mlp.weights": "best", "train.mlp.optimizer.learning_rate": 0.5})
+    checked_out.run("dvc", "repro")
+    (run,) = runs(checked_out)["mlp"]
+    history = pd.read_csv(checked_out.folder / "reports/mlp/history.csv")
+    best = history["val_loss"].idxmin()
+    assert run.data.tags["weights_of_epoch"] == str(best + 1)
+    assert run.data.metrics["val_accuracy"] == pytest.approx(history["val_accuracy"][best])
+    assert run.data.metrics["val_accuracy"] == pytest.approx(metrics(checked_out)["mlp"]["val_accuracy"])
