@@ -5,21 +5,45 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import psutil
 
 # What stands between DVC and the stage where a shell starts its command as a child.
 SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ksh"}
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def unwind_on_signals() -> None:
     """Make SIGTERM and SIGHUP unwind like Ctrl-C, so that temporary files go and MLflow runs are closed."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        # nohup hands down that SIGHUP is ignored.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _interrupt)
+    for number in _heeded(signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     sys.unraisablehook = _again
+
+
+@contextmanager
+def interrupts_deferred() -> Iterator[None]:
+    """Hold the first Ctrl-C, SIGTERM or SIGHUP back until the end of the block.
+
+    In the middle of a transaction it would leave the database locked, for this process too.
+    """
+    received: list[int] = []
+
+    def defer(signal_number: int, frame: FrameType | None) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(signal_number)
+
+    before = {number: signal.signal(number, defer) for number in _heeded(*INTERRUPTS)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if received:
+            signal.raise_signal(received[0])
 
 
 def end_with_dvc() -> None:
@@ -52,6 +76,11 @@ def is_running(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def _heeded(*numbers: signal.Signals) -> list[signal.Signals]:
+    """Return those that are not ignored, as SIGHUP is under nohup and SIGINT in a shell's background."""
+    return [number for number in numbers if signal.getsignal(number) not in (signal.SIG_IGN, None)]
 
 
 def _interrupt(signal_number: int, frame: FrameType | None) -> None:

@@ -5,10 +5,11 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from ruamel.yaml import YAML
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -116,54 +117,69 @@ def clone(tmp_path: Path) -> Clone:
 
 @dataclass
 class Audit:
-    """A first `dvc repro` of the small pipeline, and the files that each stage opened in it."""
+    """A first `dvc repro` of the small pipeline in `folder`, and the files that each stage opened in it."""
 
-    clone: Clone
-    repro: subprocess.CompletedProcess
-    read: dict[str, set[str]]
-    written: dict[str, set[str]]
+    folder: str
+    returncode: int
+    output: str
+    read: dict[str, list[str]]
+    written: dict[str, list[str]]
 
 
-@pytest.fixture(scope="session")
-def audit(tmp_path_factory: pytest.TempPathFactory) -> Audit:
-    """The whole small pipeline, run once, whether it succeeded or not."""
-    clone = make_clone(tmp_path_factory.mktemp("reproduced"), SMALL)
-    folder = tmp_path_factory.mktemp("audit")
+def run_audited(folder: Path, logs: Path) -> Audit:
+    clone = make_clone(folder, SMALL)
     repro = clone.run(
         "dvc",
         "repro",
         check=False,
         PYTHONPATH=str(PROJECT / "tests/audit"),
-        AUDIT_FOLDER=str(folder),
+        AUDIT_FOLDER=str(logs),
         # A stage is called by start.py: what it opens counts.
         AUDIT_OBSERVERS=os.pathsep.join(set(OBSERVERS) - {"stages/start.py"}),
     )
-    opened = Audit(clone, repro, {}, {})
-    for log in folder.iterdir():
+    audit = Audit(str(folder), repro.returncode, repro.stdout, {}, {})
+    for log in logs.iterdir():
         stage = log.stem.rpartition("-")[0]
         for kind, names in json.loads(log.read_text()).items():
-            getattr(opened, kind).setdefault(stage, set()).update(names)
-    return opened
+            # What was only temporary does not count.
+            left = [name for name in names if (folder / name).exists()]
+            getattr(audit, kind).setdefault(stage, []).extend(left)
+    if not repro.returncode:
+        clone.commit("run")
+    return audit
 
 
 @pytest.fixture(scope="session")
-def reproduced(audit: Audit) -> Clone:
+def audit(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Audit:
+    """The whole small pipeline, run once for all of pytest's workers, whether it succeeded or not."""
+    if worker_id == "master":
+        return run_audited(tmp_path_factory.mktemp("audited"), tmp_path_factory.mktemp("logs"))
+    shared = tmp_path_factory.getbasetemp().parent
+    result = shared / "audit.json"
+    with FileLock(f"{result}.lock"):
+        if not result.exists():
+            for name in ("audited", "logs"):
+                (shared / name).mkdir()
+            result.write_text(json.dumps(asdict(run_audited(shared / "audited", shared / "logs"))))
+        return Audit(**json.loads(result.read_text()))
+
+
+def copy_of(audit: Audit, folder: Path, *without: str) -> Clone:
+    assert audit.returncode == 0, audit.output
+    shutil.copytree(audit.folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", *without))
+    return Clone(folder)
+
+
+@pytest.fixture(scope="session")
+def reproduced(audit: Audit, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone in which the whole small pipeline has run once; for tests that leave it as it is."""
-    assert audit.repro.returncode == 0, audit.repro.stdout
-    audit.clone.commit("run")
-    return audit.clone
+    return copy_of(audit, tmp_path_factory.mktemp("reproduced"))
 
 
 @pytest.fixture
-def checked_out(reproduced: Clone, tmp_path: Path) -> Clone:
-    """The files of `reproduced` with DVC's cache, under an MLflow store that has seen nothing yet."""
-    shutil.copytree(
-        reproduced.folder,
-        tmp_path,
-        dirs_exist_ok=True,
-        ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts", "__pycache__"),
-    )
-    return Clone(tmp_path)
+def checked_out(audit: Audit, tmp_path: Path) -> Clone:
+    """The files of such a clone with DVC's cache, under an MLflow store that has seen nothing yet."""
+    return copy_of(audit, tmp_path, "mlflow.db*", "mlartifacts")
 
 
 @pytest.fixture

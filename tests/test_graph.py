@@ -115,22 +115,17 @@ def covering(declared: set[str], name: str) -> str | None:
     return next((entry for entry in declared if name == entry or name.startswith(f"{entry}/")), None)
 
 
-def left(audit: Audit, opened: set[str]) -> set[str]:
-    """Those of the opened files that were more than temporary."""
-    return {name for name in opened if (audit.clone.folder / name).exists()}
-
-
 @pytest.mark.parametrize("stage", VIEWS)
 def test_a_stage_depends_on_the_files_it_reads(stage, audit: Audit):
     declared = {name for name in PIPELINE[stage]["deps"] if not name.endswith(".py")}
-    read = {name for name in left(audit, audit.read[stage]) if not covering(outputs(stage), name)}
+    read = {name for name in audit.read[stage] if not covering(outputs(stage), name)}
     assert {name for name in read if not covering(declared, name)} == set()
     assert {covering(declared, name) for name in read} == declared
 
 
 @pytest.mark.parametrize("stage", VIEWS)
 def test_a_stage_writes_its_outputs(stage, audit: Audit):
-    written = left(audit, audit.written[stage])
+    written = set(audit.written[stage])
     assert {name for name in written if not covering(outputs(stage), name)} == set()
     assert {covering(outputs(stage), name) for name in written} == outputs(stage)
 

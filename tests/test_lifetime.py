@@ -21,10 +21,38 @@ with exit_on_user_error():
 """
 
 
-def test_an_interrupt_that_python_drops_still_ends_the_stage():
-    done = subprocess.run(
-        (sys.executable, "-c", DROPPED), cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False
+# Twice while it is held back: the second one is somebody who cannot wait.
+DEFERRED = """
+import os, signal, time
+from stages.lifetime import interrupts_deferred
+from stages.start import exit_on_user_error
+
+with exit_on_user_error():
+    with interrupts_deferred(), interrupts_deferred():
+        for _ in range({times}):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.1)
+        print("whole")
+    print("went on")
+"""
+
+
+def run(script: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        (sys.executable, "-c", script), cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False
     )
-    assert done.returncode == 130
-    assert done.stdout == ""
-    assert done.stderr.strip() == "interrupted"
+
+
+def test_an_interrupt_that_python_drops_still_ends_the_stage():
+    done = run(DROPPED)
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", "interrupted")
+
+
+def test_a_deferred_interrupt_comes_at_the_end_of_the_block():
+    done = run(DEFERRED.format(times=1))
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "whole\n", "interrupted")
+
+
+def test_a_second_interrupt_is_not_deferred():
+    done = run(DEFERRED.format(times=2))
+    assert (done.returncode, done.stdout) == (130, "")

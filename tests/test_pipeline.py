@@ -49,7 +49,7 @@ def locked(clone: Clone, stage: str) -> dict[str, str]:
 
 
 def test_the_first_repro_runs_every_stage_and_ends_with_a_table(reproduced, audit):
-    output = audit.repro.stdout
+    output = audit.output
     assert ran(output) == STAGES
     for name, values in metrics(reproduced).items():
         assert values["test_accuracy"] >= 0.9, name
@@ -59,7 +59,7 @@ def test_the_first_repro_runs_every_stage_and_ends_with_a_table(reproduced, audi
 
 
 def test_the_console_is_no_wall_of_text(audit):
-    output = audit.repro.stdout
+    output = audit.output
     assert output.count('Model: "mlp"') == 1
     assert output.count('Model: "cnn"') == 1
     for noise in ("oneDNN", "cuda", "absl", "UserWarning", "alembic", "Traceback", "Epoch 1/"):

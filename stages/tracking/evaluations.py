@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.dataset.prepared import About
+from stages.lifetime import interrupts_deferred
 from stages.models import ALL_MODELS, Model
 from stages.params import load_params, locked_params
 from stages.paths import METRICS
@@ -30,7 +31,11 @@ def record_evaluations(about: About) -> int:
     with left_here():
         close_abandoned_runs()
         metrics = json.loads(METRICS.read_text())
-        return sum(_record(model, metrics[model.name], about) for model in ALL_MODELS)
+        done = 0
+        for model in ALL_MODELS:
+            with interrupts_deferred():
+                done += _record(model, metrics[model.name], about)
+        return done
 
 
 def _record(model: Model, metrics: dict[str, float], about: About) -> bool:

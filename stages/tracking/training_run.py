@@ -3,12 +3,13 @@
 It observes: a store that cannot be reached costs the record in MLflow, said in one line, and never the training.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from stages.dataset.prepared import About
 from stages.errors import without_credentials
+from stages.lifetime import interrupts_deferred
 from stages.models import Model
 from stages.tracking.abandoned import close_abandoned_runs, left_here
 from stages.tracking.record import open_record, record_files, record_identity
@@ -26,60 +27,55 @@ class Run:
         self.lost = ""
 
     def start(self) -> None:
-        try:
+        def start(_: Any) -> None:
             close_abandoned_runs()
             self.run_id = open_record(self.model, self.params, self.about)
-        except Exception as error:
-            self._lose(error)
+
+        self._send(start)
 
     def log_epoch(self, epoch: int, values: dict[str, float]) -> None:
         """Log the values of `epoch` (from 1)."""
-        with self._guarded() as mlflow:
-            if mlflow:
-                mlflow.log_metrics(values, step=epoch)
+        self._send(lambda mlflow: mlflow.log_metrics(values, step=epoch))
 
     def set_tags(self, tags: dict[str, str]) -> None:
-        with self._guarded() as mlflow:
-            if mlflow:
-                mlflow.set_tags(tags)
+        self._send(lambda mlflow: mlflow.set_tags(tags))
 
     def finish(self) -> None:
         """Log the finished files, and tie the run to the model's md5."""
-        with self._guarded() as mlflow:
-            if mlflow:
-                record_files(self.model, self.params, self.about)
-                # Last: the run that stands for a model has all of it.
-                record_identity(self.model, self.run_id)
+
+        def finish(_: Any) -> None:
+            record_files(self.model, self.params, self.about)
+            # Last: the run that stands for a model has all of it.
+            record_identity(self.model, self.run_id)
+
+        self._send(finish)
 
     def end(self, status: str, reason: str) -> None:
         """Close the run in MLflow's `status`, with the reason for it if it is not FINISHED."""
-        if self.lost and not reason:
-            status, reason = "FAILED", self.lost
-        mlflow = connect()
-        if mlflow.active_run() is None:
-            return
-        try:
+        lost, self.lost = self.lost, ""
+        if lost and not reason:
+            status, reason = "FAILED", lost
+
+        def end(mlflow: Any) -> None:
+            if mlflow.active_run() is None:
+                return
             if reason:
                 mlflow.set_tag("failure", without_credentials(reason)[:1000])
             mlflow.end_run(status)
-        except Exception as error:
-            # What was lost before has been said.
-            if not self.lost:
-                warn(error)
 
-    @contextmanager
-    def _guarded(self) -> Iterator[Any]:
+        # What was lost before has been said.
+        self._send(end, say=not lost)
+
+    def _send(self, action: Callable[[Any], None], say: bool = True) -> None:
         if self.lost:
-            yield None
             return
-        try:
-            yield connect()
-        except Exception as error:
-            self._lose(error)
-
-    def _lose(self, error: Exception) -> None:
-        self.lost = f"MLflow: {first_line(error)}"
-        warn(error)
+        with interrupts_deferred():
+            try:
+                action(connect())
+            except Exception as error:
+                self.lost = f"MLflow: {first_line(error)}"
+                if say:
+                    warn(error)
 
 
 @contextmanager
