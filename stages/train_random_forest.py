@@ -14,7 +14,7 @@ from stages.learners.forest_file import save_forest
 from stages.models import RANDOM_FOREST
 from stages.params import TrainRandomForestParams, load_params
 from stages.progress import progress_bar
-from stages.provenance import cpu_name
+from stages.provenance import cores, cpu_name
 from stages.start import run_stage
 from stages.tracking.training_run import training_run
 
@@ -30,7 +30,7 @@ def main() -> None:
     )
 
     with training_run(RANDOM_FOREST, params.resolved(), about) as run:
-        run.set_tags({"runtime.device": "cpu", "runtime.processor": cpu_name()})
+        run.set_tags({"runtime.device": "cpu", "runtime.processor": cpu_name(), "runtime.cores": str(cores())})
         forest = _train(params.forest, params.seed, training)
         scores = _scores(forest, load_split("validation"))
         run.log_epoch(1, scores)

@@ -121,6 +121,7 @@ def test_mlflow_has_one_complete_run_per_model(reproduced):
         assert tags["git.dirty"] == "false"
         assert tags["runtime.device"] in ("cpu", "gpu")
         assert tags["runtime.processor"]
+        assert tags["runtime.cores"] == str(len(os.sched_getaffinity(0)))
         assert tags["version.numpy"] == np.__version__
         (data,) = run.inputs.dataset_inputs
         assert data.dataset.name == "digits"

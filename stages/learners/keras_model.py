@@ -9,7 +9,7 @@ from stages.dataset.prepared import load_about, load_split
 from stages.learners.keras_file import save_keras
 from stages.learners.training import train
 from stages.models import Model
-from stages.provenance import cpu_name
+from stages.provenance import cores, cpu_name
 from stages.runtime import gpu_name
 from stages.tracking.training_run import training_run
 
@@ -28,6 +28,7 @@ def train_keras_model(kind: Model, build: Callable[..., keras.Model], params, de
             {
                 "runtime.device": device,
                 "runtime.processor": processor,
+                "runtime.cores": str(cores()),
                 "runtime.backend": keras.config.backend(),
             }
         )
