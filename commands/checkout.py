@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -36,13 +37,17 @@ def run(arguments: argparse.Namespace) -> None:
     tags, diff = _find(mlflow, arguments.run_id)
 
     main = main_repository()
-    _git(main, "clone", "--quiet", "--no-checkout", str(main), str(folder))
-    # By its id: the commit need not be on a branch.
-    _git(folder, "fetch", "--quiet", str(main), tags["git.commit"])
-    _git(folder, "checkout", "--quiet", "--detach", tags["git.commit"])
-    if diff:
-        _git(folder, "apply", "--whitespace=nowarn", str(diff))
-    _dvc(folder, "cache", "dir", "--local", str(main / ".dvc" / "cache"))
+    try:
+        _git(main, "clone", "--quiet", "--no-checkout", str(main), str(folder))
+        # By its id: the commit need not be on a branch.
+        _git(folder, "fetch", "--quiet", str(main), tags["git.commit"])
+        _git(folder, "checkout", "--quiet", "--detach", tags["git.commit"])
+        if diff:
+            _git(folder, "apply", "--whitespace=nowarn", str(diff))
+        _dvc(folder, "cache", "dir", "--local", str(main / ".dvc" / "cache"))
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     print(
         f"{arguments.folder}: commit {tags['git.commit'][:7]}{' with the diff of the run' if diff else ''}", flush=True
     )
@@ -89,7 +94,7 @@ def _compare(folder: Path, tags: dict[str, str]) -> None:
 def _git(folder: Path, *arguments: str) -> None:
     done = subprocess.run(
         ("git", *arguments),
-        cwd=folder.parent if arguments[0] == "clone" else folder,
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -20,7 +20,7 @@ from stages.provenance import main_repository
 from stages.tracking.store import first_line
 
 MAX_SEED = 2**32 - 1
-SHOWN = {"test_accuracy": "test accuracy", "test_loss": "log loss", "test_f1": "macro F1", "val_accuracy": "validation"}
+SHOWN = {"test_accuracy": "test accuracy", "test_loss": "log loss", "val_accuracy": "validation accuracy"}
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:

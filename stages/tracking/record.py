@@ -16,6 +16,8 @@ from stages.tracking.store import connect, experiment_id, search_runs, store_loc
 MODEL_MD5 = "dvc.model_md5"
 REPEAT_OF = "dvc.repeat_of"
 DIFF = "git.diff"
+# What MLflow shows as the description of a run.
+NOTE = "mlflow.note.content"
 
 
 def open_record(model: Model, params: dict[str, Any], about: About) -> str:
@@ -88,8 +90,11 @@ def record_identity(model: Model, run_id: str) -> None:
     md5 = file_md5(model.file)
     with store_lock():
         first = find_run(md5)
-        is_repeat = first is not None and first.info.run_id != run_id
-        connect().set_tags({REPEAT_OF: first.info.run_id} if is_repeat else {MODEL_MD5: md5})
+        if first is None or first.info.run_id == run_id:
+            connect().set_tag(MODEL_MD5, md5)
+        else:
+            note = f"A repeat of run {first.info.run_id}: it made the same model, byte for byte."
+            connect().set_tags({REPEAT_OF: first.info.run_id, NOTE: note})
 
 
 def find_run(model_md5: str) -> Any:
