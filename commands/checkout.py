@@ -1,13 +1,13 @@
 """`mnist checkout`: the exact state that a run of MLflow was made in, in a folder of its own."""
 
 import argparse
-import os
+import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
+from commands.dvc_console import run_dvc
 from stages.errors import UserError, without_credentials
 from stages.models import ALL_MODELS
 from stages.paths import PREPARED
@@ -22,7 +22,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         help="bring back the code, params, data and model of a run",
         description="Put the code, params, data and model of a run into a new folder: the run's commit and its "
         "diff from Git, data and model from DVC's cache (made again where they are not in it). "
-        "Ends with exit code 1 where the model is not the same, byte for byte.",
+        "Ends with exit code 1 where data or model cannot be had as they were, byte for byte.",
     )
     parser.add_argument("run_id", metavar="RUN_ID", help="id of the run, as MLflow's page of the run shows it")
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="where to put it; must not exist yet, or be empty")
@@ -33,42 +33,40 @@ def run(arguments: argparse.Namespace) -> None:
     folder = arguments.folder.resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{arguments.folder}: exists and is not an empty folder; name another one")
-    mlflow = connect()
-    tags, diff = _find(mlflow, arguments.run_id)
-
-    main = main_repository()
+    tags, diff = _find(arguments.run_id)
+    cache = _cache_of(main_repository())
     try:
-        _git(main, "clone", "--quiet", "--no-checkout", str(main), str(folder))
-        # By its id: the commit need not be on a branch.
-        _git(folder, "fetch", "--quiet", str(main), tags["git.commit"])
-        _git(folder, "checkout", "--quiet", "--detach", tags["git.commit"])
-        if diff:
-            _git(folder, "apply", "--whitespace=nowarn", str(diff))
-        _dvc(folder, "cache", "dir", "--local", str(main / ".dvc" / "cache"))
+        _check_out_code(folder, tags["git.commit"], diff)
+        _dvc(folder, "cache", "dir", "--quiet", "--local", str(cache))
+        _dvc(folder, "repro", "preprocess")
+        _bring_back(folder / PREPARED, tags["dvc.data_md5"], cache)
+        if MODEL_MD5 in tags:
+            # From DVC's run cache if it is there; else trained again, which MLflow shows as a repeat.
+            _dvc(folder, "repro", "--single-item", tags["dvc.stage"])
+            (model,) = (model for model in ALL_MODELS if model.stage == tags["dvc.stage"])
+            _bring_back(folder / model.file, tags[MODEL_MD5], cache)
     except BaseException:
+        # What was made is in DVC's cache.
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    print(
-        f"{arguments.folder}: commit {tags['git.commit'][:7]}{' with the diff of the run' if diff else ''}", flush=True
-    )
-
-    if MODEL_MD5 not in tags:
+    print(f"{arguments.folder}: commit {tags['git.commit'][:7]}{' with the diff of the run' if diff else ''}")
+    if MODEL_MD5 in tags:
+        print(f"{model.file}: the model of the run, byte for byte ({tags[MODEL_MD5]})")
+    else:
         print(f"The run has no model ({tags.get('failure', 'it is still open')}).")
-        return
-    # From DVC's run cache if it is there; else trained again, which MLflow shows as a repeat.
-    _dvc(folder, "repro", tags["dvc.stage"])
-    _compare(folder, tags)
 
 
-def _find(mlflow: Any, run_id: str) -> tuple[dict[str, str], Path | None]:
-    """Return the tags of the run, those of the first run in place of a repeat's identity, and its diff."""
-    client = mlflow.MlflowClient()
+def _find(run_id: str) -> tuple[dict[str, str], Path | None]:
+    """Return the tags of the run, with the model's md5 also for a repeat, and its diff."""
     try:
+        client = connect().MlflowClient()
         tags = dict(client.get_run(run_id).data.tags)
         if REPEAT_OF in tags:
             tags[MODEL_MD5] = client.get_run(tags[REPEAT_OF]).data.tags[MODEL_MD5]
         dirty = tags.get("git.dirty") == "true"
         diff = Path(client.download_artifacts(run_id, DIFF)) if dirty else None
+    except UserError:
+        raise
     except Exception as error:
         uri = without_credentials(tracking_uri())
         raise UserError(f"{uri}: run {run_id} cannot be read: {first_line(error)}") from None
@@ -77,18 +75,55 @@ def _find(mlflow: Any, run_id: str) -> tuple[dict[str, str], Path | None]:
     return tags, diff
 
 
-def _compare(folder: Path, tags: dict[str, str]) -> None:
-    (model,) = (model for model in ALL_MODELS if model.stage == tags["dvc.stage"])
-    found, recorded = file_md5(folder / model.file), tags[MODEL_MD5]
-    if found == recorded:
-        print(f"{model.file}: the model of the run, byte for byte ({recorded})")
+def _check_out_code(folder: Path, commit: str, diff: Path | None) -> None:
+    main = main_repository()
+    _git(main, "clone", "--quiet", "--no-checkout", str(main), str(folder))
+    # By its id: the commit need not be on a branch.
+    _git(folder, "fetch", "--quiet", str(main), commit)
+    _git(folder, "checkout", "--quiet", "--detach", commit)
+    if diff:
+        _git(folder, "apply", "--whitespace=nowarn", str(diff))
+
+
+def _bring_back(path: Path, md5: str, cache: Path) -> None:
+    """Make sure that `path` has the bytes of the run.
+
+    DVC's run cache knows one result per state, the latest; where another processor has made other
+    bytes since, those of the run are taken by their md5.
+    """
+    if _md5(path) == md5:
         return
-    same_data = folder_md5(folder / PREPARED) == tags["dvc.data_md5"]
-    raise UserError(
-        f"{model.file} was made again with other bytes (md5 {found}, the run has {recorded}); "
-        f"the data is {'the same' if same_data else 'other data'}\n"
-        "Compare the processor and the package versions with the run's tags runtime.* and version.*."
-    )
+    made, cached = _md5(path), _object(cache, md5)
+    if cached.is_file() and md5.endswith(".dir"):
+        shutil.rmtree(path)
+        for entry in json.loads(cached.read_text()):
+            target = path / entry["relpath"]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(_object(cache, entry["md5"]), target)
+    elif cached.is_file():
+        path.unlink()
+        shutil.copyfile(cached, path)
+    if _md5(path) != md5:
+        raise UserError(
+            f"{path.name} has other bytes (md5 {made}) than the run's ({md5}), which are not in DVC's cache\n"
+            "Get them with dvc pull, or compare the tags runtime.* and version.* of the run with this machine."
+        )
+
+
+def _md5(path: Path) -> str:
+    return folder_md5(path) if path.is_dir() else file_md5(path)
+
+
+def _object(cache: Path, md5: str) -> Path:
+    return cache / "files" / "md5" / md5[:2] / md5[2:]
+
+
+def _cache_of(repository: Path) -> Path:
+    command = (sys.executable, "-m", "dvc", "cache", "dir")
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"{repository}: DVC does not tell its cache: {done.stderr.strip().splitlines()[-1]}")
+    return repository / done.stdout.strip()
 
 
 def _git(folder: Path, *arguments: str) -> None:
@@ -106,7 +141,5 @@ def _git(folder: Path, *arguments: str) -> None:
 
 def _dvc(folder: Path, *arguments: str) -> None:
     # Where training is needed its run belongs to the store that the run came from.
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": tracking_uri()}
-    done = subprocess.run((sys.executable, "-m", "dvc", *arguments), cwd=folder, env=environment, check=False)
-    if done.returncode:
-        raise UserError(f"dvc {arguments[0]} failed in {folder}; its messages are above")
+    if run_dvc(*arguments, folder=folder, MLFLOW_TRACKING_URI=tracking_uri()):
+        raise UserError(f"dvc {arguments[0]} failed; its messages are above")

@@ -9,11 +9,10 @@ from dvc.repo import Repo
 from stages.dataset.prepared import load_about
 from stages.errors import UserError, without_credentials
 from stages.models import ALL_MODELS
+from stages.paths import RAW
 from stages.provenance import main_repository
 from stages.tracking.evaluations import record_evaluations
 from stages.tracking.store import first_line, tracking_uri
-
-STAGES = (*(model.stage for model in ALL_MODELS), "evaluate")
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -46,15 +45,15 @@ def run(arguments: argparse.Namespace) -> None:
 def _check_state() -> None:
     """Raise `UserError` where models and reports are not those that dvc.lock tells the origin of."""
     try:
-        status = Repo().status(targets=list(STAGES))
+        status = Repo().status(targets=["evaluate"], with_deps=True)
     except DvcException as error:
         raise UserError(f"DVC cannot tell what is checked out: {first_line(error)}") from None
     changes = [
         f"{stage}: {path} {what}"
         for stage, entries in status.items()
         for path, what in _changes(entries)
-        # Whether DVC has a copy is no matter here.
-        if what != "not in cache"
+        # Whether DVC has a copy is no matter here, nor are the raw images.
+        if what != "not in cache" and (path, what) != (str(RAW), "deleted")
     ]
     if changes:
         more = f" (and {len(changes) - 1} more)" if len(changes) > 1 else ""

@@ -12,6 +12,7 @@ from dvc.exceptions import DvcException
 from rich.console import Console
 from rich.table import Table
 
+from commands.dvc_console import run_dvc
 from stages.errors import UserError
 from stages.models import ALL_MODELS
 from stages.params import EvaluateParams, load_params
@@ -62,8 +63,7 @@ def _run_experiment(seed: int) -> dict[str, dict[str, float]]:
     subprocess.run(
         (sys.executable, "-m", "dvc", "exp", "remove", "--quiet", name), stderr=subprocess.DEVNULL, check=False
     )
-    command = ("dvc", "exp", "run", "--temp", "--name", name, "--set-param", f"runtime.seed={seed}")
-    if subprocess.run((sys.executable, "-m", *command), check=False).returncode:
+    if run_dvc("exp", "run", "--temp", "--name", name, "--set-param", f"runtime.seed={seed}"):
         raise UserError(
             f"seed {seed} failed; the messages are above\n"
             "What has been trained is kept: the same command goes on from there."

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from stages.errors import UserError, without_credentials
 from stages.tracking.abandoned import close_abandoned_runs
 from stages.tracking.record import latest_runs
-from stages.tracking.store import start_store, tracking_uri
+from stages.tracking.store import first_line, start_store, tracking_uri
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
     try:
         start_store()
     except Exception as error:
-        raise UserError(f"{uri}: MLflow cannot open this store: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{uri}: MLflow cannot open this store: {first_line(error)}") from None
     _print_addresses(f"http://{arguments.host}:{arguments.port}")
     # Jobs are for MLflow's evaluation of language models: without them it starts in half the time.
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
@@ -69,7 +69,7 @@ def _print_addresses(server: str) -> None:
         close_abandoned_runs()
         latest = latest_runs()
     except Exception as error:
-        raise UserError(f"{server}: no answer from MLflow: {str(error).splitlines()[0][:200]}") from None
+        raise UserError(f"{server}: no answer from MLflow: {first_line(error)}") from None
     if latest is None:
         print("There are no runs to compare yet: uv run dvc repro", flush=True)
         return

@@ -8,5 +8,7 @@ class UserError(Exception):
 
 
 def without_credentials(text: str) -> str:
-    """Return `text` with the user and password cut out of every URL in it."""
-    return re.sub(r"://[^/\s]*@", "://", text)
+    """Return `text` with the user and password cut out of every URL in it, also of a URL that is not well formed."""
+    text = re.sub(r"://(?:(?!://)[^@\n])*@", "://", text)
+    text = re.sub(r"[^\s=/:]+:[^\s/@]+@", "", text)
+    return re.sub(r"(?i)\b(password|passwd|pwd|token)=[^&\s]+", r"\1=…", text)

@@ -12,7 +12,7 @@ from types import FrameType
 import psutil
 
 # What stands between DVC and the stage where a shell starts its command as a child.
-SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ksh"}
+SHELLS = {"sh", "ash", "bash", "busybox", "csh", "dash", "fish", "ksh", "tcsh", "zsh"}
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -47,7 +47,7 @@ def interrupts_deferred() -> Iterator[None]:
 
 
 def end_with_dvc() -> None:
-    """Where DVC started this process: end it, like SIGTERM, once that DVC is gone.
+    """Where DVC started this process: end it, like SIGTERM, once that DVC is gone; at once if it is already.
 
     DVC takes its stages along on Ctrl-C only; a killed one would leave them training.
     """
@@ -59,8 +59,18 @@ def end_with_dvc() -> None:
             parent = parent.parent()
     except psutil.Error:
         parent = None
-    if parent:
-        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    if parent is None or _adopts_orphans(parent):
+        # It was killed while this process was still importing.
+        raise KeyboardInterrupt
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _adopts_orphans(process: psutil.Process) -> bool:
+    """Return whether `process` is the system's, and not the DVC that is a container's only program."""
+    try:
+        return (process.pid == 1 or process.name() == "systemd") and "dvc" not in " ".join(process.cmdline())
+    except psutil.Error:
+        return process.pid == 1
 
 
 def _watch(dvc: psutil.Process) -> None:

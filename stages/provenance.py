@@ -13,6 +13,10 @@ from pathlib import Path
 MADE_BY_RUNS = (":!dvc.lock", ":!reports")
 # Where a file that git does not know yet can change a result; others may be large, or secret.
 CODE = ("stages",)
+# A diff that git apply takes, whatever the user's settings make of it on the screen.
+PLAIN_DIFF = (
+    "--binary", "--no-ext-diff", "--no-textconv", "--no-color", "--no-relative", "--src-prefix=a/", "--dst-prefix=b/",
+)  # fmt: skip
 
 
 def main_repository() -> Path:
@@ -60,7 +64,7 @@ def git_state() -> tuple[dict[str, str], bytes]:
             }
             _git("add", "--update", "--", ".", *MADE_BY_RUNS, **apart)
             _git("add", "--all", "--", *CODE, **apart)
-            diff = _git("diff", "--cached", "--binary", "HEAD", "--", ".", *MADE_BY_RUNS, **apart)
+            diff = _git("diff", "--cached", *PLAIN_DIFF, "HEAD", "--", ".", *MADE_BY_RUNS, **apart)
     except (OSError, subprocess.CalledProcessError):
         return {}, b""
     return {"git.commit": commit, "git.dirty": str(bool(diff)).lower()}, diff

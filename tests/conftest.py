@@ -26,6 +26,9 @@ OBSERVERS = (
     "stages/tracking/",
 )
 
+# What a run leaves beside its outputs: DVC's and MLflow's own, and byte code.
+NOT_OUTPUTS = (".dvc/**", "mlflow.db*", "mlartifacts/**", "**/__pycache__/**")
+
 # A pipeline of seconds: every part of the real one, on 1,797 images of 8x8.
 SMALL = {
     "data.name": "digits",
@@ -124,6 +127,8 @@ class Audit:
     output: str
     read: dict[str, list[str]]
     written: dict[str, list[str]]
+    loaded: dict[str, list[str]]
+    new: list[str]
 
 
 def run_audited(folder: Path, logs: Path) -> Audit:
@@ -137,12 +142,15 @@ def run_audited(folder: Path, logs: Path) -> Audit:
         # A stage is called by start.py: what it opens counts.
         AUDIT_OBSERVERS=os.pathsep.join(set(OBSERVERS) - {"stages/start.py"}),
     )
-    audit = Audit(str(folder), repro.returncode, repro.stdout, {}, {})
+    listed = clone.run(
+        "git", "ls-files", "--others", "-z", "--", ".", *(f":(exclude,glob){name}" for name in NOT_OUTPUTS)
+    ).stdout
+    audit = Audit(str(folder), repro.returncode, repro.stdout, {}, {}, {}, list(filter(None, listed.split("\0"))))
     for log in logs.iterdir():
         stage = log.stem.rpartition("-")[0]
         for kind, names in json.loads(log.read_text()).items():
             # What was only temporary does not count.
-            left = [name for name in names if (folder / name).exists()]
+            left = [name for name in names if kind == "loaded" or (folder / name).exists()]
             getattr(audit, kind).setdefault(stage, []).extend(left)
     if not repro.returncode:
         clone.commit("run")

@@ -27,7 +27,7 @@ def test_an_experiment_in_the_workspace_carries_its_name(checked_out):
 
 
 def test_three_queued_experiments_at_once_on_a_fresh_store(checked_out):
-    checked_out.run("dvc", "exp", "run", "--queue", "--set-param", "train.mlp.epochs=1,2,3")
+    checked_out.run("dvc", "exp", "run", "--queue", "--set-param", "train.random_forest.n_estimators=2,3,4")
     checked_out.run("dvc", "queue", "start", "--jobs", "3")
     for _ in range(150):
         status = checked_out.run("dvc", "queue", "status").stdout
@@ -35,16 +35,17 @@ def test_three_queued_experiments_at_once_on_a_fresh_store(checked_out):
             break
         time.sleep(2)
     assert status.count("Success") == 3, status
-    trained = runs(checked_out)["mlp"]
+    trained = runs(checked_out)["random-forest"]
     assert {run.info.status for run in trained} == {"FINISHED"}
-    assert sorted(run.data.params["epochs"] for run in trained) == ["1", "2", "3"]
-    assert len({run.data.tags["dvc.experiment"] for run in trained}) == 3
+    assert sorted(run.data.params["n_estimators"] for run in trained) == ["2", "3", "4"]
     assert len({run.data.tags["dvc.model_md5"] for run in trained}) == 3
+    assert not [run for run in trained if "dvc.restored" in run.data.tags]
     assert all("test_accuracy" in run.data.metrics for run in trained)
-    shown = checked_out.run("dvc", "exp", "list", "--names-only").stdout
-    assert {run.data.tags["dvc.experiment"] for run in trained} == set(shown.split())
+    names = {run.data.tags["dvc.experiment"] for run in trained}
+    assert len(names) == 3
+    assert names == set(checked_out.run("dvc", "exp", "list", "--names-only").stdout.split())
     # The models that all three share were restored by one of them.
-    for model, name in (("cnn", "cnn"), ("random_forest", "random-forest")):
-        (run,) = runs(checked_out)[name]
+    for model in ("mlp", "cnn"):
+        (run,) = runs(checked_out)[model]
         assert run.info.status == "FINISHED"
         assert run.data.metrics["test_accuracy"] == metrics(checked_out)[model]["test_accuracy"]

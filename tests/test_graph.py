@@ -1,4 +1,7 @@
-"""dvc.yaml tells the truth: each stage depends on what it imports, reads and computes with, no more and no less."""
+"""dvc.yaml tells the truth: each stage depends on what it imports, reads and computes with, no more and no less.
+
+Not seen: what native code or another process reads, and environment variables.
+"""
 
 import ast
 import sys
@@ -36,18 +39,21 @@ def imported_names(path: Path) -> set[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import is not followed"
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return names
 
 
-def modules(stage: str) -> set[Path]:
-    """What `stage` imports of the project, directly or not, without looking behind an observer."""
+def modules(stage: str, observers: bool = False) -> set[Path]:
+    """What `stage` imports of the project, directly or not, without looking behind an observer unless told so."""
     seen, waiting = set(), [PROJECT / "stages" / f"{stage.replace('-', '_')}.py"]
     while waiting:
         module = waiting.pop()
         name = module.relative_to(PROJECT).as_posix()
-        if module in seen or name.startswith(OBSERVERS) or name in SPOKEN.get(stage, ()):
+        if module in seen:
+            continue
+        if not observers and (name.startswith(OBSERVERS) or name in SPOKEN.get(stage, ())):
             continue
         seen.add(module)
         candidates = (PROJECT / (name.replace(".", "/") + ".py") for name in imported_names(module))
@@ -93,6 +99,29 @@ def test_a_stage_depends_on_the_modules_it_imports(stage):
     assert declared == {module.relative_to(PROJECT).as_posix() for module in modules(stage)}
 
 
+def test_a_package_has_no_code_of_its_own():
+    """Else it would be one more module to depend on, that no import names."""
+    assert [path for path in (PROJECT / "stages").rglob("__init__.py") if path.read_text().strip()] == []
+
+
+@pytest.mark.parametrize("stage", VIEWS)
+def test_a_stage_loads_no_module_that_its_imports_do_not_name(stage, audit: Audit):
+    named = {module.relative_to(PROJECT).as_posix() for module in modules(stage, observers=True)}
+    loaded = {f"{name.replace('.', '/')}.py" for name in audit.loaded[stage]}
+    assert {name for name in loaded if (PROJECT / name).is_file()} <= named
+
+
+@pytest.mark.parametrize("stage", VIEWS)
+def test_a_stage_loads_its_own_view_of_the_params(stage):
+    loaded = [
+        ast.unparse(node.args[0])
+        for module in modules(stage)
+        for node in ast.walk(ast.parse(module.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "load_params"
+    ]
+    assert loaded == [VIEWS[stage].__name__]
+
+
 @pytest.mark.parametrize("stage", VIEWS)
 def test_a_stage_depends_on_the_params_its_view_reads(stage):
     keys, _ = declared_params(stage)
@@ -128,6 +157,12 @@ def test_a_stage_writes_its_outputs(stage, audit: Audit):
     written = set(audit.written[stage])
     assert {name for name in written if not covering(outputs(stage), name)} == set()
     assert {covering(outputs(stage), name) for name in written} == outputs(stage)
+
+
+def test_nothing_is_written_beside_the_outputs(audit: Audit):
+    """Also by native code, whose files Python's audit does not see."""
+    declared = {name for stage in VIEWS for name in outputs(stage)}
+    assert [name for name in audit.new if not covering(declared, name)] == []
 
 
 def test_every_stage_says_what_it_does_and_runs_its_own_module():

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ import psutil
 from stages.errors import without_credentials
 from stages.lifetime import is_running
 from stages.provenance import main_repository
-from stages.tracking.store import connect, first_line, search_runs, tracking_uri
+from stages.tracking.store import connect, first_line, search_runs, start_store, tracking_uri
 
 HOST = "process.host"
 PROCESS = "process.id"
@@ -43,7 +44,8 @@ def left_here() -> Iterator[None]:
 
 def close_runs_left_here() -> None:
     """Close the runs of processes that are gone, if there is a mark of any; else MLflow is not even imported."""
-    left = [mark for mark in _marks().glob("*-*") if _is_gone(*mark.name.split("-"))]
+    marks = [mark for mark in _marks().glob("*") if re.fullmatch(r"\d+-\d+", mark.name)]
+    left = [mark for mark in marks if _is_gone(*mark.name.split("-"))]
     if not left:
         return
     try:
@@ -58,14 +60,18 @@ def close_runs_left_here() -> None:
 
 def close_abandoned_runs() -> None:
     """End as KILLED what a process of this host, no longer there, left RUNNING in the store."""
+    # Several processes that meet a fresh database at once break it.
+    start_store()
     for run in search_runs(f"attributes.status = 'RUNNING' AND tags.`{HOST}` = '{platform.node()}'"):
-        if _is_gone(run.data.tags[PROCESS], run.data.tags[STARTED]):
+        if _is_gone(run.data.tags.get(PROCESS, ""), run.data.tags.get(STARTED, "")):
             client = connect().MlflowClient()
             client.set_tag(run.info.run_id, "failure", "its process ended without a word: killed, or out of memory")
             client.set_terminated(run.info.run_id, "KILLED", end_time=_last_sign(run))
 
 
 def _is_gone(process_id: str, started: str) -> bool:
+    if not (process_id.isdigit() and started.isdigit()):
+        return False
     try:
         process = psutil.Process(int(process_id))
         # Another process may have got the number meanwhile.

@@ -16,7 +16,7 @@ from stages.params import load_params, locked_params
 from stages.paths import METRICS
 from stages.provenance import file_md5
 from stages.tracking.abandoned import close_abandoned_runs, left_here
-from stages.tracking.record import MODEL_MD5, NOTE, find_run, open_record, record_files
+from stages.tracking.record import NOTE, close_record, find_run, open_record, record_files
 from stages.tracking.store import connect, store_lock
 
 EVALUATION = "dvc.evaluation_md5"
@@ -84,8 +84,8 @@ def _restore(model: Model, about: About) -> str:
                 mlflow.log_metrics(row, step=int(row.pop("epoch")))
         record_files(model, params, about)
         note = "Made from the files that DVC keeps: the model was not trained here, or under another store."
-        mlflow.set_tags({MODEL_MD5: file_md5(model.file), RESTORED: "true", NOTE: note})
-        mlflow.end_run()
+        mlflow.set_tags({RESTORED: "true", NOTE: note})
+        close_record(model, run_id)
         return run_id
     except BaseException:
         _take_back()

@@ -85,16 +85,23 @@ def record_files(model: Model, params: dict[str, Any], about: About) -> None:
     )
 
 
-def record_identity(model: Model, run_id: str) -> None:
-    """Tie the open run to its model: exactly one run has the md5, repeats name that run."""
+def close_record(model: Model, run_id: str) -> None:
+    """Finish the open run and tie it to its model: exactly one run has the md5, repeats name that run.
+
+    In this order, so that whatever comes between, only a finished run stands for a model.
+    """
     md5 = file_md5(model.file)
+    mlflow = connect()
     with store_lock():
         first = find_run(md5)
-        if first is None or first.info.run_id == run_id:
-            connect().set_tag(MODEL_MD5, md5)
+        mlflow.end_run("FINISHED")
+        client = mlflow.MlflowClient()
+        if first is None:
+            client.set_tag(run_id, MODEL_MD5, md5)
         else:
             note = f"A repeat of run {first.info.run_id}: it made the same model, byte for byte."
-            connect().set_tags({REPEAT_OF: first.info.run_id, NOTE: note})
+            client.set_tag(run_id, NOTE, note)
+            client.set_tag(run_id, REPEAT_OF, first.info.run_id)
 
 
 def find_run(model_md5: str) -> Any:

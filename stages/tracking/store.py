@@ -69,7 +69,14 @@ def connect() -> Any:
 
 
 def store_lock() -> FileLock:
-    """Return the lock under which a database is made, and a run is looked for and made where there is none."""
+    """Return the lock under which a database is made, and a run is looked for and made where there is none.
+
+    It lies beside the database, for all clones that share it; those that share a server on several
+    machines have no common lock.
+    """
+    database = tracking_uri().removeprefix("sqlite:///")
+    if database != tracking_uri():
+        return FileLock(f"{database}.lock", is_singleton=True)
     folder = main_repository() / ".dvc" / "tmp"
     folder.mkdir(parents=True, exist_ok=True)
     return FileLock(folder / "mlflow-store.lock", is_singleton=True)

@@ -12,7 +12,7 @@ from stages.errors import without_credentials
 from stages.lifetime import interrupts_deferred
 from stages.models import Model
 from stages.tracking.abandoned import close_abandoned_runs, left_here
-from stages.tracking.record import open_record, record_files, record_identity
+from stages.tracking.record import close_record, open_record, record_files
 from stages.tracking.store import connect, first_line, tracking_uri, warn
 
 
@@ -41,17 +41,17 @@ class Run:
         self._send(lambda mlflow: mlflow.set_tags(tags))
 
     def finish(self) -> None:
-        """Log the finished files, and tie the run to the model's md5."""
+        """Log the finished files, close the run as FINISHED, and tie it to the model's md5."""
 
         def finish(_: Any) -> None:
             record_files(self.model, self.params, self.about)
             # Last: the run that stands for a model has all of it.
-            record_identity(self.model, self.run_id)
+            close_record(self.model, self.run_id)
 
         self._send(finish)
 
     def end(self, status: str, reason: str) -> None:
-        """Close the run in MLflow's `status`, with the reason for it if it is not FINISHED."""
+        """Close the run, unless `finish` has, in MLflow's `status`, with the reason for it if it is not FINISHED."""
         lost, self.lost = self.lost, ""
         if lost and not reason:
             status, reason = "FAILED", lost

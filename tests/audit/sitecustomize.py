@@ -24,6 +24,9 @@ def audit(folder: str, observers: list[str]) -> None:
             frame = frame.f_back
         return False
 
+    def is_import(frame: object) -> bool:
+        return frame.f_code.co_filename.startswith("<frozen importlib")
+
     def note(kind: str, path: object) -> None:
         if not isinstance(path, (str, bytes, os.PathLike)):
             return
@@ -37,10 +40,17 @@ def audit(folder: str, observers: list[str]) -> None:
             note("written" if flags & WRITING else "read", path)
         elif event == "os.rename":
             note("written", arguments[1])
+        elif event in ("os.listdir", "os.scandir") and not is_import(sys._getframe(1)):
+            note("read", arguments[0])
 
     sys.addaudithook(hook)
     log = Path(folder) / f"{os.environ['DVC_STAGE']}-{os.getpid()}.json"
-    atexit.register(lambda: log.write_text(json.dumps({kind: sorted(names) for kind, names in opened.items()})))
+
+    def write() -> None:
+        loaded = [name for name in sys.modules if name.startswith("stages.")]
+        log.write_text(json.dumps({"loaded": loaded, **{kind: sorted(names) for kind, names in opened.items()}}))
+
+    atexit.register(write)
 
 
 if "AUDIT_FOLDER" in os.environ and "DVC_STAGE" in os.environ:

@@ -35,6 +35,31 @@ def test_the_state_of_an_experiment_with_edits_comes_back(checked_out, tmp_path_
     assert repeat.data.tags["dvc.repeat_of"] == run.info.run_id
 
 
+def test_data_and_model_that_dvc_would_make_otherwise_come_back_by_their_md5(checked_out, tmp_path_factory):
+    clone, folder = checked_out, tmp_path_factory.mktemp("back") / "state"
+    # Trained on data that params.yaml would not give any more.
+    clone.set_params({"preprocess.seed": 1})
+    clone.run("dvc", "repro", "--force", "--single-item", "train-random-forest")
+    (run,) = runs(clone)["random-forest"]
+    clone.run("mnist", "checkout", run.info.run_id, str(folder))
+    assert folder_md5(folder / "data/prepared") == run.data.tags["dvc.data_md5"]
+    assert file_md5(folder / FOREST) == run.data.tags["dvc.model_md5"]
+
+    # Without a copy anywhere it is an error, and nothing is left half done.
+    shutil.rmtree(clone.folder / ".dvc/cache")
+    done = clone.run("mnist", "checkout", run.info.run_id, str(folder.with_name("again")), check=False)
+    assert done.returncode == 1
+    assert "error: prepared has other bytes" in done.stdout
+    assert not folder.with_name("again").exists()
+
+
+def test_a_damaged_store_is_said_in_a_line(checked_out):
+    (checked_out.folder / "mlflow.db").write_bytes(b"no database" * 1000)
+    done = checked_out.run("mnist", "checkout", "0123", "new", check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout
+
+
 def test_mistakes_are_said_in_a_line_or_two(checked_out):
     for arguments, said in (
         (("0123", "new"), "run 0123 cannot be read"),

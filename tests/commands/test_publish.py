@@ -1,5 +1,7 @@
 """`mnist publish` sends the checked-out state to a real server, once."""
 
+import shutil
+
 import mlflow
 import pytest
 
@@ -57,6 +59,18 @@ def test_a_state_that_dvc_lock_does_not_record_is_refused(checked_out):
     assert "dvc repro" in done.stdout
 
     checked_out.run("git", "checkout", "--quiet", "params.yaml")
+    module = checked_out.folder / "stages/dataset/images.py"
+    module.write_text(module.read_text() + "\n# upstream of the models\n")
+    done = checked_out.run(*PUBLISH, check=False)
+    assert done.returncode == 1
+    assert "stages/dataset/images.py modified" in done.stdout
+
+    checked_out.run("git", "checkout", "--quiet", ".")
+    shutil.rmtree(checked_out.folder / "data/raw")
+    assert checked_out.run(*PUBLISH).returncode == 0
+    shutil.rmtree(checked_out.folder / "mlartifacts")
+    (checked_out.folder / "mlflow.db").unlink()
+
     (checked_out.folder / "models/cnn.keras").unlink()
     done = checked_out.run(*PUBLISH, check=False)
     assert done.returncode == 1

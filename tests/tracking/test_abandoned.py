@@ -80,12 +80,13 @@ def test_a_run_whose_process_is_gone_is_closed_at_the_next_start(checked_out):
         stage.wait()
         assert status(checked_out) == "RUNNING"
         ended = 1000 * time.time()
+        (checked_out.folder / ".dvc/tmp/mlflow-open-runs/not-a-mark").touch()
         checked_out.run(*LIGHT)
     (run,) = runs(checked_out)["mlp"]
     assert run.info.status == "KILLED"
     assert "its process ended without a word" in run.data.tags["failure"]
     assert run.info.start_time < run.info.end_time <= ended
-    assert not list((checked_out.folder / ".dvc/tmp/mlflow-open-runs").iterdir())
+    assert [mark.name for mark in (checked_out.folder / ".dvc/tmp/mlflow-open-runs").iterdir()] == ["not-a-mark"]
 
 
 def test_a_run_of_another_host_is_not_closed(checked_out):
@@ -111,6 +112,23 @@ def test_a_stage_ends_with_its_dvc_and_the_next_repro_works(checked_out, number)
     checked_out.set_params({"train.mlp.epochs": 12})
     checked_out.run("dvc", "repro")
     assert "up to date" in checked_out.run("dvc", "status").stdout
+
+
+def test_a_stage_whose_dvc_is_gone_before_it_has_started_does_not_train(checked_out):
+    checked_out.set_params({"train.mlp.epochs": 100_000})
+    with subprocess.Popen(REPRO, cwd=checked_out.folder, env=checked_out.environment, stdout=subprocess.DEVNULL) as dvc:
+        children = []
+        while not children:
+            assert dvc.poll() is None
+            children = [
+                child
+                for child in psutil.Process(dvc.pid).children(recursive=True)
+                if child.cmdline()[-1:] == STAGE[-1:]
+            ]
+        dvc.kill()
+    (stage,) = children
+    stage.wait(timeout=30)
+    assert not (checked_out.folder / "mlflow.db").exists()
 
 
 def test_ctrl_c_at_dvc_repro_ends_the_run_and_the_next_repro_works(checked_out):

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from stages.errors import UserError
-from stages.tracking.store import tracking_uri
+from stages.tracking.store import store_lock, tracking_uri
 from tests.test_pipeline import client
 
 FOREST = ("python", "-m", "stages.train_random_forest")
@@ -32,6 +32,11 @@ def test_a_uri_that_cannot_be_is_refused(uri, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     with pytest.raises(UserError, match="MLFLOW_TRACKING_URI="):
         tracking_uri()
+
+
+def test_clones_that_share_a_database_share_its_lock(monkeypatch, tmp_path):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/shared.db")
+    assert store_lock().lock_file == f"{tmp_path}/shared.db.lock"
 
 
 def test_without_a_setting_the_store_lies_in_the_repository(monkeypatch, tmp_path):

@@ -21,12 +21,15 @@ def test_the_diff_has_the_code_and_nothing_that_git_does_not_know_elsewhere(chec
     (checked_out.folder / "README.md").write_bytes(b"gr\xfc\xdfe")
     (checked_out.folder / "stages/new.py").write_text("x = 1\n")
     before = objects(checked_out)
-    checked_out.run(*FOREST)
+    # What people set to read diffs must not reach the one that is kept.
+    settings = checked_out.folder / ".git/test-settings"
+    settings.write_text("[diff]\n noprefix = true\n external = false\n[color]\n ui = always\n")
+    checked_out.run(*FOREST, GIT_CONFIG_GLOBAL=str(settings))
     assert objects(checked_out) == before
     (run,) = runs(checked_out)["random-forest"]
     assert run.info.status == "FINISHED"
     diff = Path(run.info.artifact_uri, "git.diff").read_bytes()
-    assert b"stages/new.py" in diff
+    assert b"\n+++ b/stages/new.py\n" in diff
     assert b"gr\xfc\xdfe" in diff
     assert b"secret" not in diff
     assert "A  " not in checked_out.run("git", "status", "--porcelain").stdout
@@ -61,3 +64,32 @@ def test_with_the_best_weights_the_latest_values_are_the_models(checked_out):
     assert run.data.tags["weights_of_epoch"] == str(best + 1)
     assert run.data.metrics["val_accuracy"] == pytest.approx(history["val_accuracy"][best])
     assert run.data.metrics["val_accuracy"] == pytest.approx(metrics(checked_out)["mlp"]["val_accuracy"])
+
+
+# The interrupt comes while the finished model is being logged.
+LATE = """
+import os, signal
+from stages.dataset.prepared import load_about
+from stages.models import RANDOM_FOREST
+from stages.params import TrainRandomForestParams, load_params
+from stages.start import exit_on_user_error
+from stages.tracking import training_run
+
+record = training_run.record_files
+def interrupted(*arguments):
+    os.kill(os.getpid(), signal.SIGTERM)
+    record(*arguments)
+training_run.record_files = interrupted
+
+with exit_on_user_error():
+    params = load_params(TrainRandomForestParams).resolved()
+    with training_run.training_run(RANDOM_FOREST, params, load_about()) as run:
+        run.finish()
+"""
+
+
+def test_only_a_finished_run_stands_for_a_model(checked_out):
+    assert checked_out.run("python", "-c", LATE, check=False).returncode == 130
+    (run,) = runs(checked_out)["random-forest"]
+    assert "dvc.model_md5" in run.data.tags
+    assert run.info.status == "FINISHED"

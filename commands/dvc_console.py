@@ -1,0 +1,21 @@
+"""DVC as a command of its own, for what it shows on the console."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+def run_dvc(*arguments: str, folder: Path = Path(), **environment: str) -> int:
+    """Run `dvc` in `folder` and return its exit code; when interrupted, let it clean up before going on."""
+    process = subprocess.Popen((sys.executable, "-m", "dvc", *arguments), cwd=folder, env={**os.environ, **environment})
+    try:
+        return process.wait()
+    except BaseException:
+        # The terminal's Ctrl-C has reached it too; of a SIGTERM it knows nothing.
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            process.wait()
+        raise
