@@ -116,18 +116,22 @@ def test_a_stage_ends_with_its_dvc_and_the_next_repro_works(checked_out, number)
 
 def test_a_stage_whose_dvc_is_gone_before_it_has_started_does_not_train(checked_out):
     checked_out.set_params({"train.mlp.epochs": 100_000})
-    with subprocess.Popen(REPRO, cwd=checked_out.folder, env=checked_out.environment, stdout=subprocess.DEVNULL) as dvc:
-        children = []
-        while not children:
-            assert dvc.poll() is None
-            children = [
-                child
-                for child in psutil.Process(dvc.pid).children(recursive=True)
-                if child.cmdline()[-1:] == STAGE[-1:]
-            ]
+    dvc = psutil.Popen(REPRO, cwd=checked_out.folder, env=checked_out.environment, stdout=subprocess.DEVNULL)
+    try:
+        for _ in range(6000):
+            stages = [child for child in dvc.children(recursive=True) if "stages.train_mlp" in child.cmdline()]
+            if stages or dvc.poll() is not None:
+                break
+            time.sleep(0.01)
+    finally:
         dvc.kill()
-    (stage,) = children
-    stage.wait(timeout=30)
+        dvc.wait()
+    (stage,) = stages
+    try:
+        stage.wait(timeout=30)
+    finally:
+        if stage.is_running():
+            stage.kill()
     assert not (checked_out.folder / "mlflow.db").exists()
 
 
