@@ -50,7 +50,8 @@ def _check_state() -> None:
         raise UserError(f"DVC cannot tell what is checked out: {first_line(error)}") from None
     changes = [
         f"{stage}: {path} {what}"
-        for stage, entries in status.items()
+        # Where it began before what follows from it.
+        for stage, entries in sorted(status.items(), key=lambda item: item[0] == "evaluate")
         for path, what in _changes(entries)
         # Whether DVC has a copy is no matter here, nor are the raw images.
         if what != "not in cache" and (path, what) != (str(RAW), "deleted")

@@ -36,21 +36,20 @@ def open_record(model: Model, params: dict[str, Any], about: About) -> str:
         tags["dvc.experiment"] = os.environ["DVC_EXP_NAME"]
     if about.fallback:
         tags["data.fallback"] = fallback_notice(about.requested, about.dataset)
+    training = load_split("train")
+    dataset = mlflow.data.from_numpy(
+        training.images,
+        targets=training.labels,
+        source=PREPARED.as_posix(),
+        name=about.dataset,
+        digest=data_md5.removesuffix(".dir"),
+    )
+    # Processes that name a new experiment or a new data set at the same time break each other's call.
     with store_lock():
         experiment = experiment_id(about.dataset)
-    run = mlflow.start_run(experiment_id=experiment, run_name=model.run_name, tags=tags)
+        run = mlflow.start_run(experiment_id=experiment, run_name=model.run_name, tags=tags)
+        mlflow.log_input(dataset, context="training")
     mlflow.log_params(_flat(params))
-    training = load_split("train")
-    mlflow.log_input(
-        mlflow.data.from_numpy(
-            training.images,
-            targets=training.labels,
-            source=PREPARED.as_posix(),
-            name=about.dataset,
-            digest=data_md5.removesuffix(".dir"),
-        ),
-        context="training",
-    )
     if diff:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / DIFF
