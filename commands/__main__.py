@@ -8,11 +8,11 @@ from stages.start import exit_on_user_error
 def main() -> None:
     with exit_on_user_error():
         # Here, so that Ctrl-C during the imports is caught.
-        from commands import checkout, publish, repeat, ui
+        from commands import checkout, publish, recipe, repeat, ui
 
         parser = argparse.ArgumentParser(prog="mnist", description="What a person types besides dvc.")
         commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-        for module in (ui, publish, checkout, repeat):
+        for module in (ui, recipe, repeat, publish, checkout):
             module.add_to(commands)
         arguments = parser.parse_args()
         arguments.run(arguments)

@@ -6,9 +6,14 @@ import sys
 from pathlib import Path
 
 
-def run_dvc(*arguments: str, folder: Path = Path(), **environment: str) -> int:
+def run_dvc(*arguments: str, folder: Path = Path(), quiet: bool = False, **environment: str) -> int:
     """Run `dvc` in `folder` and return its exit code; when interrupted, let it clean up before going on."""
-    process = subprocess.Popen((sys.executable, "-m", "dvc", *arguments), cwd=folder, env={**os.environ, **environment})
+    process = subprocess.Popen(
+        (sys.executable, "-m", "dvc", *arguments),
+        cwd=folder,
+        env={**os.environ, **environment},
+        stderr=subprocess.DEVNULL if quiet else None,
+    )
     try:
         return process.wait()
     except BaseException:

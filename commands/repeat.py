@@ -4,21 +4,17 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
-import sys
+from pathlib import Path
 
-import dvc.api
-from dvc.exceptions import DvcException
 from rich.console import Console
 from rich.table import Table
 
-from commands.dvc_console import run_dvc
+from commands.experiments import recipe_params, run_experiment
 from stages.errors import UserError
 from stages.models import ALL_MODELS
 from stages.params import EvaluateParams, load_params
-from stages.paths import METRICS, REPEATS
+from stages.paths import REPEATS
 from stages.provenance import main_repository
-from stages.tracking.store import first_line
 
 MAX_SEED = 2**32 - 1
 SHOWN = {"test_accuracy": "test accuracy", "test_loss": "log loss", "val_accuracy": "validation accuracy"}
@@ -31,8 +27,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         description="Train and evaluate everything with several values of runtime.seed, on the same data and the "
         "same split: one DVC experiment each, repeat-seed-N, outside the workspace. What was trained "
         "before comes from DVC's cache. Mean and standard deviation go to the console and to "
-        f"{REPEATS}.",
+        f"{REPEATS}, with --recipe NAME to {_file('NAME')}.",
     )
+    parser.add_argument("--recipe", metavar="NAME", help="with the params of this recipe (see `mnist recipe`)")
     parser.add_argument(
         "--seeds", type=int, default=5, help="how many seeds, from runtime.seed on (default: %(default)s)"
     )
@@ -45,33 +42,22 @@ def run(arguments: argparse.Namespace) -> None:
     if not 2 <= arguments.seeds <= MAX_SEED - first + 1:
         raise UserError(f"--seeds {arguments.seeds}: at least 2, for a standard deviation, and none above {MAX_SEED}")
     seeds = range(first, first + arguments.seeds)
+    params = recipe_params(arguments.recipe) if arguments.recipe else {}
+    prefix = arguments.recipe or "repeat"
     metrics = []
     for number, seed in enumerate(seeds, start=1):
         print(f"\n=== runtime.seed {seed} ({number} of {len(seeds)})", flush=True)
-        metrics.append(_run_experiment(seed))
+        metrics.append(run_experiment(f"{prefix}-seed-{seed}", {**params, "runtime.seed": seed}))
 
     summary = {model.name: _summary([values[model.name] for values in metrics]) for model in ALL_MODELS}
-    REPEATS.write_text(json.dumps({"seeds": list(seeds), **summary}, indent=2) + "\n", encoding="utf-8")
+    file = _file(arguments.recipe)
+    file.write_text(json.dumps({"seeds": list(seeds), **summary}, indent=2) + "\n", encoding="utf-8")
     _print_table(summary, len(seeds))
-    print(f"Every value: {REPEATS}. In MLflow (uv run mnist ui) they are told apart by the param runtime.seed.")
+    print(f"Every value: {file}. In MLflow (uv run mnist ui) they are told apart by the param runtime.seed.")
 
 
-def _run_experiment(seed: int) -> dict[str, dict[str, float]]:
-    """Run the pipeline with `seed` in a temporary copy, as a DVC experiment, and return its metrics."""
-    name = f"repeat-seed-{seed}"
-    # An earlier one of this name would be in the way; its models are in DVC's cache.
-    subprocess.run(
-        (sys.executable, "-m", "dvc", "exp", "remove", "--quiet", name), stderr=subprocess.DEVNULL, check=False
-    )
-    if run_dvc("exp", "run", "--temp", "--name", name, "--set-param", f"runtime.seed={seed}"):
-        raise UserError(
-            f"seed {seed} failed; the messages are above\n"
-            "What has been trained is kept: the same command goes on from there."
-        )
-    try:
-        return dvc.api.metrics_show(str(METRICS), rev=name)
-    except DvcException as error:
-        raise UserError(f"experiment {name}: no metrics: {first_line(error)}") from None
+def _file(recipe: str | None) -> Path:
+    return REPEATS.with_stem(f"{REPEATS.stem}-{recipe}") if recipe else REPEATS
 
 
 def _summary(values: list[dict[str, float]]) -> dict[str, dict]:

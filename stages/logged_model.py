@@ -14,11 +14,12 @@ class ImageClassifier(mlflow.pyfunc.PythonModel):
     def load_context(self, context) -> None:
         from stages.learners.prediction import load_predictor
 
-        self.predict_scaled = load_predictor(Path(context.artifacts["model"]))
+        self.predict_prepared = load_predictor(Path(context.artifacts["model"]))
+        self.deskew = context.model_config["deskew"]
 
     def predict(self, context, model_input: np.ndarray, params: dict | None = None) -> np.ndarray:
         """Return probabilities float32 (n, classes) for uint8 images (n, height, width) from 0 to 255."""
-        from stages.dataset.images import scale
+        from stages.dataset.images import prepare
 
         if len(model_input) and model_input.max() <= 1:
             warnings.warn(
@@ -26,7 +27,7 @@ class ImageClassifier(mlflow.pyfunc.PythonModel):
                 "scaled ones lose all but 0 and 1.",
                 stacklevel=2,
             )
-        return self.predict_scaled(scale(model_input))
+        return self.predict_prepared(prepare(model_input, self.deskew))
 
 
 mlflow.models.set_model(ImageClassifier())

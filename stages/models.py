@@ -7,6 +7,9 @@ from pathlib import Path
 from stages.params import TrainCnnParams, TrainMlpParams, TrainRandomForestParams
 from stages.paths import MODELS, REPORTS
 
+# It deskews and augments images, and finds their gradients.
+IMAGES = "opencv-python-headless"
+
 
 @dataclass(frozen=True)
 class Model:
@@ -34,8 +37,8 @@ class Model:
     def packages(self) -> tuple[str, ...]:
         """The packages that its weights come from, and that it needs to be loaded."""
         if self.history is None:
-            return ("scikit-learn", "skops", "numpy")
-        return ("keras", os.environ.get("KERAS_BACKEND", "tensorflow"), "numpy")
+            return ("scikit-learn", "skops", "numpy", IMAGES)
+        return ("keras", os.environ.get("KERAS_BACKEND", "tensorflow"), "numpy", IMAGES)
 
 
 MLP = Model("mlp", "MLP", TrainMlpParams, MODELS / "mlp.keras", MODELS / "mlp_history.csv")

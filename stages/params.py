@@ -42,6 +42,9 @@ Shares = Annotated[
 Activation = _choice("relu", "elu", "gelu", "leaky_relu", "selu", "sigmoid", "silu", "softplus", "tanh")
 
 
+Extent = Annotated[float, Field(ge=0, le=0.5, description="a number, 0 … 0.5")]
+
+
 class Data(Section):
     name: _choice(*CATALOGUE)
     offline: _choice("sample", "fail")
@@ -50,6 +53,7 @@ class Data(Section):
 class Preprocess(Section):
     validation_fraction: float = Field(gt=0, le=0.5, description="a number above 0, at most 0.5")
     seed: Seed
+    deskew: Flag
 
 
 class Runtime(Section):
@@ -64,6 +68,14 @@ class Optimizer(Section):
     schedule: _choice("constant", "cosine", "one_cycle")
 
 
+class Augmentation(Section):
+    shift: Extent
+    rotation: float = Field(ge=0, le=180, description="a number, 0 … 180")
+    zoom: Extent
+    shear: Extent
+    elastic: Extent
+
+
 class Network(Section):
     """What the two Keras models have in common."""
 
@@ -73,6 +85,7 @@ class Network(Section):
     batch_norm: Flag
     l1: Penalty
     l2: Penalty
+    augmentation: Augmentation
     optimizer: Optimizer
     epochs: Count
     batch_size: Count
@@ -120,6 +133,7 @@ class Cnn(Network):
 
 
 class RandomForest(Section):
+    features: _choice("pixels", "gradient_histograms")
     n_estimators: Count
     max_features: (
         Literal["sqrt", "log2"] | Annotated[int, Field(ge=1, le=1_000_000)] | Annotated[float, Field(gt=0, le=1)]
@@ -160,10 +174,13 @@ class Params(Section):
                 f"{dataset.train_count - validation} training images; lower it, or null for all"
             )
         features = self.train.random_forest.max_features
-        if isinstance(features, int) and features > dataset.height * dataset.width:
+        # 3x3 overlapping blocks of 2x2 cells with 9 orientations, whatever the size of the image.
+        histograms = self.train.random_forest.features == "gradient_histograms"
+        available = 324 if histograms else dataset.height * dataset.width
+        if isinstance(features, int) and features > available:
             raise ValueError(
                 f"train.random_forest.max_features: {features} of {dataset.name}'s "
-                f"{dataset.height * dataset.width} pixels; lower it"
+                f"{available} {'gradient histogram values' if histograms else 'pixels'}; lower it"
             )
         side = min(dataset.height, dataset.width)
         for number, block in enumerate(self.train.cnn.blocks):

@@ -1,4 +1,4 @@
-"""Check the raw images, scale them to 0-1 and split off the validation set, into data/prepared.
+"""Check the raw images, prepare them for the models and split off the validation set, into data/prepared.
 
 python -m stages.preprocess
 """
@@ -11,7 +11,7 @@ from sklearn.model_selection import train_test_split
 from stages.dataset.catalogue import CATALOGUE, Dataset, images_and_labels
 from stages.dataset.folders import replace_folder
 from stages.dataset.idx import IdxError, read_idx
-from stages.dataset.images import scale
+from stages.dataset.images import prepare
 from stages.dataset.prepared import About, save_about, save_split
 from stages.errors import UserError
 from stages.params import PreprocessParams, load_params
@@ -30,9 +30,9 @@ def main() -> None:
 
     folder = PREPARED.with_name("prepared.partial")
     folder.mkdir(parents=True, exist_ok=True)
-    save_split(folder, "train", scale(train_images[train]), train_labels[train])
-    save_split(folder, "validation", scale(train_images[validation]), train_labels[validation])
-    save_split(folder, "test", scale(test_images), test_labels)
+    save_split(folder, "train", prepare(train_images[train], params.deskew), train_labels[train])
+    save_split(folder, "validation", prepare(train_images[validation], params.deskew), train_labels[validation])
+    save_split(folder, "test", prepare(test_images, params.deskew), test_labels)
     save_about(
         folder,
         About(
@@ -40,6 +40,7 @@ def main() -> None:
             height=dataset.height,
             width=dataset.width,
             class_names=list(dataset.class_names),
+            deskew=params.deskew,
         ),
     )
     replace_folder(folder, PREPARED)

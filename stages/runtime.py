@@ -2,9 +2,11 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
+
+import numpy as np
 
 from stages.errors import UserError
 
@@ -48,6 +50,43 @@ def jit_compile() -> bool | str:
     import keras
 
     return False if keras.config.backend() == "tensorflow" else "auto"
+
+
+def make_train_steps(model, batch_size: int) -> Callable[[np.ndarray, np.ndarray], dict[str, float]]:
+    """Return a function that trains the compiled `model` on images and labels, in steps of `batch_size`.
+
+    It returns the mean loss and metrics over these images. Under TensorFlow all the steps of a call are one
+    graph: what Keras' `fit` does between two steps takes up to half of the time of a small network (measured).
+    """
+    import keras
+
+    if keras.config.backend() == "tensorflow":
+        return _tensorflow_train_steps(model, batch_size)
+
+    def train_steps(images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        history = model.fit(images, labels, batch_size=batch_size, shuffle=False, verbose=0).history
+        return {name: values[0] for name, values in history.items()}
+
+    return train_steps
+
+
+def _tensorflow_train_steps(model, batch_size: int) -> Callable[[np.ndarray, np.ndarray], dict[str, float]]:
+    import tensorflow as tf
+
+    @tf.function(reduce_retracing=True)
+    def steps(images, labels):
+        for start in tf.range(0, tf.shape(labels)[0], batch_size):
+            model.train_step((images[start : start + batch_size], labels[start : start + batch_size]))
+
+    # Not in the graph, where it would be too late to make variables.
+    model.optimizer.build(model.trainable_variables)
+
+    def train_steps(images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        model.reset_metrics()
+        steps(tf.constant(images), tf.constant(labels))
+        return {name: float(value) for name, value in model.get_metrics_result().items()}
+
+    return train_steps
 
 
 def gpu_name() -> str:

@@ -3,6 +3,8 @@
 python -m stages.train_random_forest
 """
 
+import time
+
 import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import accuracy_score, log_loss
@@ -10,6 +12,7 @@ from sklearn.model_selection import train_test_split
 
 from stages.dataset.prepared import Split, load_about, load_split
 from stages.errors import UserError
+from stages.learners.features import FEATURES
 from stages.learners.forest_file import save_forest
 from stages.models import RANDOM_FOREST
 from stages.params import TrainRandomForestParams, load_params
@@ -22,7 +25,7 @@ from stages.tracking.training_run import training_run
 def main() -> None:
     params = load_params(TrainRandomForestParams)
     about = load_about()
-    training = _subset(load_split("train"), params.forest.train_samples, params.seed)
+    training = subset(load_split("train"), params.forest.train_samples, params.seed)
     print(
         "random-forest: training on the CPU whatever runtime.device says; "
         f"scikit-learn has no GPU forest ({cpu_name()})",
@@ -31,18 +34,24 @@ def main() -> None:
 
     with training_run(RANDOM_FOREST, params.resolved(), about) as run:
         run.set_tags({"runtime.device": "cpu", "runtime.processor": cpu_name(), "runtime.cores": str(cores())})
-        forest = _train(params.forest, params.seed, training)
-        scores = _scores(forest, load_split("validation"))
+        start = time.perf_counter()
+        features = FEATURES[params.forest.features]
+        forest = grow(params.forest, params.seed, features(training.images), training.labels)
+        seconds = time.perf_counter() - start
+        validation = load_split("validation")
+        scores = _scores(forest, features(validation.images), validation.labels)
         run.log_epoch(1, scores)
-        save_forest(forest, RANDOM_FOREST.file)
+        save_forest(forest, params.forest.features, RANDOM_FOREST.file)
+        run.log_metrics({"training_seconds": seconds})
         run.finish()
     print(
-        f"random-forest: {params.forest.n_estimators} trees on {len(training.labels):,} images, "
+        f"random-forest: {params.forest.n_estimators} trees on {len(training.labels):,} images "
+        f"trained in {seconds:.1f} s, "
         f"validation accuracy {scores['val_accuracy']:.4f}"
     )
 
 
-def _subset(training: Split, size: int | None, seed: int) -> Split:
+def subset(training: Split, size: int | None, seed: int) -> Split:
     """Return `size` of the training images (None: all), stratified by class."""
     available = len(training.labels)
     if size is None or size == available:
@@ -58,8 +67,8 @@ def _subset(training: Split, size: int | None, seed: int) -> Split:
     return Split(training.images[chosen], training.labels[chosen])
 
 
-def _train(params, seed: int, training: Split) -> RandomForestClassifier:
-    """Return the forest of `n_estimators` trees, grown in steps so that the progress can be seen."""
+def grow(params, seed: int, features: np.ndarray, labels: np.ndarray) -> RandomForestClassifier:
+    """Return the forest of `n_estimators` trees on `features` (n, features), grown in steps for the progress bar."""
     forest = RandomForestClassifier(
         max_features=params.max_features,
         max_depth=params.max_depth,
@@ -69,27 +78,21 @@ def _train(params, seed: int, training: Split) -> RandomForestClassifier:
         n_jobs=-1,
         warm_start=True,
     )
-    pixels = _pixels(training)
     step = max(1, params.n_estimators // 20)
     with progress_bar(params.n_estimators, "train random-forest", "tree") as bar:
         for trees in range(step, params.n_estimators + step, step):
             forest.set_params(n_estimators=min(trees, params.n_estimators))
-            forest.fit(pixels, training.labels)
+            forest.fit(features, labels)
             bar.update(forest.n_estimators - bar.n)
     return forest.set_params(warm_start=False)
 
 
-def _scores(forest: RandomForestClassifier, split: Split) -> dict[str, float]:
-    probabilities = forest.predict_proba(_pixels(split))
-    labels = np.asarray(split.labels)
+def _scores(forest: RandomForestClassifier, features: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    probabilities = forest.predict_proba(features)
     return {
         "val_accuracy": accuracy_score(labels, forest.classes_[probabilities.argmax(axis=1)]),
         "val_loss": log_loss(labels, probabilities, labels=forest.classes_),
     }
-
-
-def _pixels(split: Split) -> np.ndarray:
-    return np.asarray(split.images).reshape(len(split.labels), -1)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,10 @@ ABOUT = "dataset.json"
 
 @dataclass(frozen=True)
 class About:
-    """What later stages know of the data: `dataset` is the one really used, `requested` the one of params.yaml."""
+    """What later stages know of the data.
+
+    `dataset` is the one really used, `requested` the one of params.yaml; `deskew` tells whether the images were.
+    """
 
     requested: str
     dataset: str
@@ -22,6 +25,7 @@ class About:
     height: int
     width: int
     class_names: list[str]
+    deskew: bool
 
 
 @dataclass(frozen=True)

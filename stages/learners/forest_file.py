@@ -13,15 +13,18 @@ from sklearn.ensemble import RandomForestClassifier
 from skops.io.exceptions import UntrustedTypesFoundException
 
 from stages.learners.archive import rewrite, unusable
+from stages.learners.features import FEATURES
 
 # What a forest holds beyond skops' own list of safe types; fixed here, never taken from the file.
 TRUSTED = ["sklearn.tree._tree.Tree"]
 
 
-def save_forest(forest: RandomForestClassifier, path: Path) -> None:
-    """Write `forest`; equal trees give equal bytes."""
+def save_forest(forest: RandomForestClassifier, features: str, path: Path) -> None:
+    """Write `forest` and the name of the `features` that it was trained on; equal trees give equal bytes."""
     # How many threads trained it is no part of the model; one is fastest for a single image.
     forest = copy.copy(forest).set_params(n_jobs=None)
+    # A forest that is loaded anywhere still tells what it takes.
+    forest.image_features = features
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         saved = Path(folder) / "forest.skops"
@@ -61,11 +64,18 @@ def _without_padding(npy: bytes) -> bytes:
     return file.getvalue()
 
 
-def load_forest(path: Path) -> RandomForestClassifier:
-    """Load a forest; a file with types beyond `TRUSTED` and skops' own list is refused."""
+def load_forest(path: Path) -> tuple[RandomForestClassifier, str]:
+    """Load a forest and the name of its features, one of `FEATURES`.
+
+    A file with types beyond `TRUSTED` and skops' own list is refused.
+    """
     try:
-        return skops.io.load(path, trusted=TRUSTED)
+        forest = skops.io.load(path, trusted=TRUSTED)
+        if forest.image_features not in FEATURES:
+            raise ValueError(f"unknown features {forest.image_features!r}")
+        return forest, forest.image_features
     except (
+        AttributeError,
         OSError,
         ValueError,
         TypeError,

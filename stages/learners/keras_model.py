@@ -1,5 +1,6 @@
 """What the two Keras train stages have in common: load, build, train, save."""
 
+import time
 from collections.abc import Callable
 
 import keras
@@ -32,6 +33,7 @@ def train_keras_model(kind: Model, build: Callable[..., keras.Model], params, de
                 "runtime.backend": keras.config.backend(),
             }
         )
+        start = time.perf_counter()
         history, kept = train(
             model,
             params.network,
@@ -40,12 +42,14 @@ def train_keras_model(kind: Model, build: Callable[..., keras.Model], params, de
             seed=params.runtime.seed,
             on_epoch=run.log_epoch,
         )
+        seconds = time.perf_counter() - start
         epochs = pd.RangeIndex(1, len(history["train_loss"]) + 1, name="epoch")
         kind.history.parent.mkdir(exist_ok=True)
         pd.DataFrame(history, index=epochs).to_csv(kind.history)
         save_keras(model, kind.file)
+        run.log_metrics({"training_seconds": seconds})
         run.finish()
     print(
-        f"{kind.name}: {len(epochs)} epochs, weights of epoch {kept}, "
+        f"{kind.name}: {len(epochs)} epochs trained in {seconds:.1f} s, weights of epoch {kept}, "
         f"validation accuracy {history['val_accuracy'][kept - 1]:.4f}"
     )

@@ -45,9 +45,10 @@ def build_cnn(params, height: int, width: int, classes: int) -> keras.Sequential
                 kernel_regularizer=_penalty(params),
             )
         )
-        _add_activation(model, params)
+        # Before normalization and activation, which then have a fraction of the values to work on.
         if block.pool_size > 1:
             model.add(layers.MaxPooling2D(block.pool_size))
+        _add_activation(model, params)
         if block.dropout:
             model.add(layers.Dropout(block.dropout))
     model.add(

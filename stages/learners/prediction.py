@@ -9,7 +9,7 @@ Predict = Callable[[np.ndarray], np.ndarray]
 
 
 def load_predictor(path: Path) -> Predict:
-    """Return a function from scaled float32 images (n, height, width) to float32 probabilities (n, classes)."""
+    """Return a function from prepared float32 images (n, height, width) to float32 probabilities (n, classes)."""
     # Each kind imports its own package only: a forest is served where there is no Keras.
     if path.suffix == ".keras":
         from stages.learners.keras_file import load_keras
@@ -17,7 +17,8 @@ def load_predictor(path: Path) -> Predict:
         model = load_keras(path)
         return lambda images: np.asarray(model.predict(images, batch_size=1000, verbose=0), dtype=np.float32)
 
+    from stages.learners.features import FEATURES
     from stages.learners.forest_file import load_forest
 
-    forest = load_forest(path)
-    return lambda images: forest.predict_proba(images.reshape(len(images), -1)).astype(np.float32)
+    forest, features = load_forest(path)
+    return lambda images: forest.predict_proba(FEATURES[features](images)).astype(np.float32)

@@ -1,46 +1,25 @@
 """The Keras training loop: images in, trained model and history out."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
 
 from stages.dataset.prepared import Split
 from stages.errors import UserError
+from stages.learners.augmentation import Augmentation
 from stages.learners.networks import optimizer
 from stages.progress import progress_bar
-from stages.runtime import jit_compile
+from stages.runtime import jit_compile, make_train_steps
 
 HISTORY = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+# Images that are drawn and augmented at once, while the model trains on those before: enough to hide
+# what the start of a step costs, few enough to need little memory.
+CHUNK = 4096
 
-
-class ShuffledImages(keras.utils.PyDataset):
-    """Batches in an order that is a function of (seed, epoch) alone.
-
-    Keras' own shuffling depends on everything that drew random numbers before.
-    """
-
-    def __init__(self, split: Split, batch_size: int, seed: int):
-        super().__init__()
-        self.images, self.labels = np.asarray(split.images), np.asarray(split.labels)
-        self.batch_size = batch_size
-        self.seed = seed
-        self._start_epoch(0)
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.labels) / self.batch_size)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        batch = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        return self.images[batch], self.labels[batch]
-
-    def on_epoch_end(self) -> None:
-        self._start_epoch(self.epoch + 1)
-
-    def _start_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-        self.order = np.random.default_rng([self.seed, epoch]).permutation(len(self.labels))
+Chunk = tuple[np.ndarray, np.ndarray]
 
 
 def train(
@@ -58,49 +37,77 @@ def train(
     epoch and these values as they happen. Loss includes the l1 and l2 penalties.
     Raises `UserError` after the first epoch whose loss is not finite.
     """
-    batches = ShuffledImages(training, params.batch_size, seed)
+    steps = math.ceil(len(training.labels) / params.batch_size)
     model.compile(
-        optimizer=optimizer(params.optimizer, steps=params.epochs * len(batches)),
+        optimizer=optimizer(params.optimizer, steps=params.epochs * steps),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
         jit_compile=jit_compile(),
     )
-    keep_best = params.weights == "best"
-    stopping = keras.callbacks.EarlyStopping(
-        monitor="val_loss",
-        mode="min",
-        patience=params.early_stopping_patience or params.epochs,
-        restore_best_weights=keep_best,
-    )
-    with progress_bar(params.epochs * len(batches), f"train {model.name}", "step") as bar:
-        history = model.fit(
-            batches,
-            epochs=params.epochs,
-            validation_data=(np.asarray(validation.images), np.asarray(validation.labels)),
-            validation_batch_size=1000,
-            verbose=0,
-            callbacks=[_Reporter(bar, on_epoch, params.epochs), stopping],
-        ).history
-    renamed = {name: history[name.removeprefix("train_")] for name in HISTORY}
-    epochs = len(renamed["train_loss"])
-    return renamed, stopping.best_epoch + 1 if keep_best else epochs
+    train_steps = make_train_steps(model, params.batch_size)
+    validation_images, validation_labels = np.asarray(validation.images), np.asarray(validation.labels)
+    history: dict[str, list[float]] = {name: [] for name in HISTORY}
+    best, best_weights = 0, None
+    with progress_bar(params.epochs * steps, f"train {model.name}", "step") as bar:
+        for epoch in range(1, params.epochs + 1):
+            sums = dict.fromkeys(("loss", "accuracy"), 0.0)
+            for images, labels in one_ahead(chunks(training, params, seed, epoch)):
+                means = train_steps(images, labels)
+                for name in sums:
+                    sums[name] += means[name] * len(labels)
+                bar.update(math.ceil(len(labels) / params.batch_size))
+            validated = model.evaluate(
+                validation_images, validation_labels, batch_size=1000, verbose=0, return_dict=True
+            )
+            values = {f"train_{name}": total / len(training.labels) for name, total in sums.items()}
+            values |= {f"val_{name}": float(validated[name]) for name in sums}
+            _check_finite(model.name, epoch, values)
+            for name, value in values.items():
+                history[name].append(value)
+            bar.set_postfix_str(f"epoch {epoch}/{params.epochs}, val_accuracy {values['val_accuracy']:.4f}")
+            on_epoch(epoch, values)
+
+            if not best or values["val_loss"] < history["val_loss"][best - 1]:
+                best = epoch
+                if params.weights == "best":
+                    best_weights = model.get_weights()
+            if params.early_stopping_patience and epoch - best >= params.early_stopping_patience:
+                break
+    if best_weights is None:
+        return history, epoch
+    model.set_weights(best_weights)
+    return history, best
 
 
-class _Reporter(keras.callbacks.Callback):
-    def __init__(self, bar, on_epoch: Callable[[int, dict[str, float]], None], epochs: int):
-        super().__init__()
-        self.bar = bar
-        self.on_epoch = on_epoch
-        self.epochs = epochs
+def chunks(training: Split, params, seed: int, epoch: int) -> Iterator[Chunk]:
+    """Yield every training image once, augmented, with its label, in whole batches of `params.batch_size`.
 
-    def on_train_batch_end(self, batch, logs=None):
-        self.bar.update()
+    Order and augmentation are a function of (seed, epoch) alone, not of what drew random numbers before.
+    """
+    random = np.random.default_rng([seed, epoch])
+    order = random.permutation(len(training.labels))
+    size = params.batch_size * max(1, CHUNK // params.batch_size)
+    augment = _augmentation(params.augmentation, training)
+    for start in range(0, len(order), size):
+        chosen = order[start : start + size]
+        images, labels = training.images[chosen], training.labels[chosen]
+        yield augment(images, random) if augment else images, labels
 
-    def on_epoch_end(self, epoch, logs=None):
-        values = {name: float(logs[name.removeprefix("train_")]) for name in HISTORY}
-        _check_finite(self.model.name, epoch + 1, values)
-        self.bar.set_postfix_str(f"epoch {epoch + 1}/{self.epochs}, val_accuracy {values['val_accuracy']:.4f}")
-        self.on_epoch(epoch + 1, values)
+
+def _augmentation(params, training: Split) -> Augmentation | None:
+    if not any(params.model_dump().values()):
+        return None
+    _, height, width = training.images.shape
+    return Augmentation(params, height, width)
+
+
+def one_ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    """Yield what `chunks` yields, and have a thread make the next one meanwhile."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        following = pool.submit(next, chunks, None)
+        while (chunk := following.result()) is not None:
+            following = pool.submit(next, chunks, None)
+            yield chunk
 
 
 def _check_finite(name: str, epoch: int, values: dict[str, float]) -> None:

@@ -72,6 +72,7 @@ def record_files(model: Model, params: dict[str, Any], about: About) -> None:
         name="model",
         python_model="stages/logged_model.py",
         artifacts={"model": str(model.file)},
+        model_config={"deskew": about.deskew},
         code_paths=["stages"],
         signature=ModelSignature(
             Schema([TensorSpec(np.dtype(np.uint8), (-1, about.height, about.width))]),

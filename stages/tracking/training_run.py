@@ -37,6 +37,9 @@ class Run:
         """Log the values of `epoch` (from 1)."""
         self._send(lambda mlflow: mlflow.log_metrics(values, step=epoch))
 
+    def log_metrics(self, values: dict[str, float]) -> None:
+        self._send(lambda mlflow: mlflow.log_metrics(values))
+
     def set_tags(self, tags: dict[str, str]) -> None:
         self._send(lambda mlflow: mlflow.set_tags(tags))
 

@@ -44,18 +44,18 @@ def test_a_keras_model_has_stable_bytes_and_no_optimizer(tmp_path):
 
 
 def test_a_forest_has_stable_bytes_however_many_threads_made_it(tmp_path):
-    save_forest(forest(), tmp_path / "a.skops")
+    save_forest(forest(), "pixels", tmp_path / "a.skops")
     # Other objects in memory give other addresses, and used memory fills the gaps between the fields.
     ballast = [forest() for _ in range(3)]
     np.full(1_000_000, 255, np.uint8)
-    save_forest(ballast[-1].set_params(n_jobs=1), tmp_path / "b.skops")
+    save_forest(ballast[-1].set_params(n_jobs=1), "pixels", tmp_path / "b.skops")
     assert (tmp_path / "a.skops").read_bytes() == (tmp_path / "b.skops").read_bytes()
 
 
 def test_a_loaded_model_predicts_as_before(tmp_path):
     model, trees = cnn(), forest()
     save_keras(model, tmp_path / "a.keras")
-    save_forest(trees, tmp_path / "a.skops")
+    save_forest(trees, "pixels", tmp_path / "a.skops")
     np.testing.assert_allclose(
         load_predictor(tmp_path / "a.keras")(IMAGES), model.predict(IMAGES, verbose=0), atol=1e-6
     )

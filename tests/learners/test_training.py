@@ -7,12 +7,13 @@ import pytest
 from stages.dataset.prepared import Split
 from stages.errors import UserError
 from stages.learners.networks import build_mlp
-from stages.learners.training import HISTORY, ShuffledImages, train
+from stages.learners.training import HISTORY, chunks, one_ahead, train
 from tests.learners.test_networks import section
 
 RANDOM = np.random.default_rng(0)
 LABELS = RANDOM.integers(0, 3, 200).astype(np.uint8)
 IMAGES = (RANDOM.random((200, 4, 4)) * 0.5 + LABELS[:, None, None] * 0.2).astype(np.float32)
+NONE = {"shift": 0.0, "rotation": 0.0, "zoom": 0.0, "shear": 0.0, "elastic": 0.0}
 TRAINING, VALIDATION = Split(IMAGES[:150], LABELS[:150]), Split(IMAGES[150:], LABELS[150:])
 
 
@@ -29,34 +30,67 @@ def run(seed: int = 0, **changes):
 
 
 def test_each_epoch_sees_every_image_once_in_an_order_of_its_own():
-    batches = ShuffledImages(TRAINING, 16, seed=3)
-    orders = []
-    for _ in range(2):
-        orders.append(np.concatenate([batches[index][0] for index in range(len(batches))]))
-        batches.on_epoch_end()
-    assert orders[0].shape == TRAINING.images.shape
-    assert (orders[0] != orders[1]).any()
-    for order in orders:
-        np.testing.assert_array_equal(np.sort(order.sum(axis=(1, 2))), np.sort(TRAINING.images.sum(axis=(1, 2))))
-    np.testing.assert_array_equal(
-        ShuffledImages(TRAINING, 7, seed=3).order, np.random.default_rng([3, 0]).permutation(150)
-    )
+    params = section("mlp", batch_size=16, augmentation=NONE)
+    images, labels = zip(*chunks(TRAINING, params, seed=3, epoch=1), strict=True)
+    order = np.random.default_rng([3, 1]).permutation(150)
+    np.testing.assert_array_equal(np.concatenate(images), TRAINING.images[order])
+    np.testing.assert_array_equal(np.concatenate(labels), TRAINING.labels[order])
+    (second, _), *_ = chunks(TRAINING, params, seed=3, epoch=2)
+    assert (second != images[0]).any()
 
 
-def test_fit_asks_for_the_epochs_in_turn():
+def test_chunks_are_whole_batches_but_for_the_last():
+    many = Split(np.zeros((10_000, 2, 2), np.float32), np.zeros(10_000, np.uint8))
+    for batch_size, sizes in ((3000, [3000, 3000, 3000, 1000]), (1000, [4000, 4000, 2000]), (20_000, [10_000])):
+        params = section("mlp", batch_size=batch_size, augmentation=NONE)
+        assert [len(labels) for _, labels in chunks(many, params, seed=0, epoch=1)] == sizes
+
+
+def test_augmentation_is_a_function_of_seed_and_epoch():
+    params = section("mlp", batch_size=16)
+
+    def first(seed: int, epoch: int) -> np.ndarray:
+        return next(chunks(TRAINING, params, seed, epoch))[0]
+
+    np.testing.assert_array_equal(first(0, 1), first(0, 1))
+    plain = next(chunks(TRAINING, section("mlp", batch_size=16, augmentation=NONE), 0, 1))[0]
+    assert (first(0, 1) != plain).any()
+    assert (first(0, 1) != first(0, 2)).any()
+    assert (first(0, 1) != first(1, 1)).any()
+
+
+def test_an_error_while_the_next_images_are_made_reaches_the_training():
+    def broken():
+        yield IMAGES, LABELS
+        raise OSError("disk gone")
+
     seen = []
+    with pytest.raises(OSError, match="disk gone"):
+        seen += list(one_ahead(broken()))
+    assert list(one_ahead(iter([]))) == []
 
-    class Watched(ShuffledImages):
-        def __getitem__(self, index):
-            if index == 0:
-                seen.append(self.epoch)
-            return super().__getitem__(index)
 
-    model = build_mlp(section("mlp", hidden_units=[4]), 4, 4, 3)
-    model.compile(optimizer="sgd", loss="sparse_categorical_crossentropy")
-    model.fit(Watched(TRAINING, 16, seed=0), epochs=3, verbose=0)
-    # Keras looks at the first batch more than once, and after the last epoch at one that it never uses.
-    assert list(dict.fromkeys(seen))[:3] == [0, 1, 2]
+def test_the_training_is_that_of_keras_fit():
+    changes = {"hidden_units": [8], "batch_size": 16, "augmentation": NONE, "dropout": 0.0}
+    params = section(
+        "mlp", epochs=1, **changes, optimizer={"name": "adam", "learning_rate": 0.01, "schedule": "constant"}
+    )
+    keras.utils.set_random_seed(0)
+    ours = build_mlp(params, 4, 4, 3)
+    theirs = keras.models.clone_model(ours)
+    theirs.set_weights(ours.get_weights())
+    history, _ = train(ours, params, TRAINING, VALIDATION, seed=0, on_epoch=lambda *_: None)
+
+    ((images, labels),) = chunks(TRAINING, params, seed=0, epoch=1)
+    theirs.compile(optimizer=keras.optimizers.Adam(0.01), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    logs = theirs.fit(
+        images, labels, batch_size=16, shuffle=False, verbose=0, validation_data=(VALIDATION.images, VALIDATION.labels)
+    ).history
+    for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    assert history["train_loss"] == pytest.approx(logs["loss"], rel=1e-5)
+    assert history["train_accuracy"] == pytest.approx(logs["accuracy"])
+    assert history["val_loss"] == pytest.approx(logs["val_loss"], rel=1e-5)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others():

@@ -1,0 +1,40 @@
+"""Measure the pipeline beside plain scripts, and write the tables of benchmarks/README.md.
+
+    uv run python -m benchmarks [PART …]
+
+Parts: fit (training times and accuracy beside the peers), pipeline (the cold run and what is added to the stages'
+own work), scaling (15,000 to 60,000 images), accuracy (five seeds of the defaults and of the recipe accurate).
+Without a part, all: some hours. What was measured for this commit on this machine is kept in
+benchmarks/work/results.json and not measured again; --fresh forgets it. Needs DATA_MIRROR or a network; R's part
+is skipped where Rscript or its package randomForest is missing.
+"""
+
+import argparse
+import sys
+
+from benchmarks import accuracy, fit, pipeline, scaling
+from benchmarks.results import Results
+from benchmarks.tables import write_readme
+
+PARTS = {"fit": fit, "pipeline": pipeline, "scaling": scaling, "accuracy": accuracy}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help=" | ".join(PARTS))
+    parser.add_argument("--fresh", action="store_true", help="forget what was measured before")
+    arguments = parser.parse_args()
+    unknown = set(arguments.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"{', '.join(sorted(unknown))}: no such part; there are {', '.join(PARTS)}")
+
+    results = Results(fresh=arguments.fresh)
+    for name in arguments.parts or PARTS:
+        PARTS[name].measure(results)
+        write_readme(results)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""Training time and test accuracy beside the peers, in interleaved rounds."""
+
+import gzip
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.results import PROJECT, WORK, Record, Results, clone, last_json, run
+
+PEERS = PROJECT / "benchmarks" / "peers"
+# Peer, rounds, and what runs beside it: name, model, params, and the share of validation images.
+# The peers of slides-mlp and notes-2023 split off 0.2, as these write-ups do, the others 0.1.
+ROUNDS = [
+    ("poster_2018", 5, [("poster-2018", "mlp", ["poster-2018"], 0.1)]),
+    ("lecture_2019", 5, [("lecture-2019", "mlp", ["lecture-2019"], 0.1)]),
+    ("slides_mlp", 5, [("slides-mlp", "mlp", ["slides-mlp"], 0.2)]),
+    ("notes_2023", 3, [("notes-2023", "mlp", ["notes-2023"], 0.2), ("fast MLP", "mlp", ["fast"], 0.1)]),
+    ("keras_example", 3, [("keras-example", "cnn", ["keras-example"], 0.1), ("fast CNN", "cnn", ["fast"], 0.1)]),
+    ("slides_cnn", 3, [("slides-cnn, 1 epoch", "cnn", ["slides-cnn", "train.cnn.epochs=1"], 0.1)]),
+    (
+        "sklearn_forest",
+        3,
+        [
+            ("plain forest", "random_forest", ["train.random_forest.features=pixels"], 0.1),
+            ("default forest", "random_forest", [], 0.1),
+        ],
+    ),
+]
+FOREST = [
+    ("blog-forest", ["blog-forest"]),
+    ("default forest, 3,000 images", ["train.random_forest.train_samples=3000"]),
+]
+
+
+def measure(results: Results) -> None:
+    folders = {fraction: _prepared(fraction) for fraction in (0.1, 0.2)}
+    raw = folders[0.1] / "data" / "raw"
+    for peer, rounds, ours in ROUNDS:
+        for number in range(1, rounds + 1):
+            results.measure(f"peer {peer}", number, lambda peer=peer: _peer(peer, raw))
+            for name, model, changes, fraction in ours:
+                results.measure(
+                    name,
+                    number,
+                    lambda model=model, changes=changes, fraction=fraction, number=number: _ours(
+                        folders[fraction], model, *changes, f"runtime.seed={number - 1}"
+                    ),
+                )
+    results.measure("peer random_forest.R", 1, lambda: _r(folders[0.1]))
+    for number in range(1, 6):
+        for name, changes in FOREST:
+            results.measure(
+                name, number, lambda changes=changes: _ours(folders[0.1], "random_forest", *changes, "runtime.seed=0")
+            )
+
+
+def _prepared(fraction: float) -> Path:
+    """Return a clone with data/prepared, of which `fraction` are validation images."""
+    folder = clone(f"validation-{fraction}")
+    params = folder / "params.yaml"
+    text = params.read_text().replace("validation_fraction: 0.1", f"validation_fraction: {fraction}")
+    params.write_text(text)
+    run("dvc", "repro", "preprocess", folder=folder)
+    return folder
+
+
+def _peer(name: str, raw: Path) -> Record:
+    return last_json(run(sys.executable, str(PEERS / f"{name}.py"), str(raw), folder=WORK))
+
+
+def _ours(folder: Path, model: str, *changes: str) -> Record:
+    return last_json(run(sys.executable, "-m", "benchmarks.ours", model, *changes, folder=folder))
+
+
+def _r(folder: Path) -> Record | None:
+    if (
+        not shutil.which("Rscript")
+        or subprocess.run(("Rscript", "-e", "library(randomForest)"), capture_output=True, check=False).returncode
+    ):
+        print("    skipped: no Rscript with the package randomForest (Debian: r-cran-randomforest)")
+        return None
+    _write_the_same_images(folder, WORK)
+    raw = folder / "data" / "raw"
+    return last_json(run("Rscript", str(PEERS / "random_forest.R"), str(raw), str(WORK), folder=WORK))
+
+
+def _write_the_same_images(folder: Path, target: Path) -> None:
+    """Write the 3,000 images that blog-forest trains on, in the format of MNIST."""
+    from stages.dataset.prepared import Split
+    from stages.train_random_forest import subset
+
+    prepared = folder / "data" / "prepared"
+    training = Split(np.load(prepared / "train_images.npy"), np.load(prepared / "train_labels.npy"))
+    chosen = subset(training, 3000, seed=0)
+    grey = np.rint(chosen.images * 255).astype(np.uint8)
+    for name, head, content in (("images.gz", 16, grey), ("labels.gz", 8, chosen.labels)):
+        with gzip.open(target / name, "wb") as file:
+            file.write(bytes(head) + content.tobytes())

@@ -1,0 +1,87 @@
+"""Train one model of the pipeline and print the time of the fit alone and the test accuracy, as the peers do.
+
+    python -m benchmarks.ours mlp notes-2023 train.mlp.epochs=20
+
+The params are those of params.yaml, changed by the recipes and values named. Runs where data/prepared is.
+"""
+
+import json
+import sys
+import time
+
+import numpy as np
+from ruamel.yaml import YAML
+
+from commands.experiments import recipe_params
+from stages.dataset.prepared import load_about, load_split
+from stages.params import Params
+from stages.paths import PARAMS
+
+
+def main() -> None:
+    model, *changes = sys.argv[1:]
+    params = _params(changes)
+    fit, predict = _forest(params) if model == "random_forest" else _network(model, params)
+
+    start = time.perf_counter()
+    fit()
+    seconds = time.perf_counter() - start
+
+    test = load_split("test")
+    accuracy = float(np.mean(predict(np.asarray(test.images)).argmax(axis=1) == test.labels))
+    print(json.dumps({"fit_seconds": round(seconds, 3), "test_accuracy": round(accuracy, 5)}))
+
+
+def _params(changes: list[str]) -> Params:
+    yaml = YAML(typ="safe", pure=True)
+    content = yaml.load(PARAMS)
+    settings = {}
+    for change in changes:
+        key, given, value = change.partition("=")
+        settings |= {key: yaml.load(value)} if given else recipe_params(change)
+    for key, value in settings.items():
+        *parents, name = key.split(".")
+        section = content
+        for parent in parents:
+            section = section[parent]
+        section[name] = value
+    return Params.model_validate(content)
+
+
+def _network(model: str, params: Params):
+    from stages.runtime import start_keras
+
+    start_keras(params.runtime)
+
+    from stages.learners.networks import build_cnn, build_mlp
+    from stages.learners.training import train
+
+    about, section = load_about(), getattr(params.train, model)
+    network = {"mlp": build_mlp, "cnn": build_cnn}[model](section, about.height, about.width, len(about.class_names))
+    training, validation = load_split("train"), load_split("validation")
+
+    def fit() -> None:
+        train(network, section, training, validation, seed=params.runtime.seed, on_epoch=lambda *_: None)
+
+    return fit, lambda images: network.predict(images, batch_size=1000, verbose=0)
+
+
+def _forest(params: Params):
+    from stages.learners.features import FEATURES
+    from stages.train_random_forest import grow, subset
+
+    section, seed = params.train.random_forest, params.runtime.seed
+    training = subset(load_split("train"), section.train_samples, seed)
+    forests = []
+
+    def fit() -> None:
+        forest = grow(section, seed, FEATURES[section.features](training.images), training.labels)
+        # What R's importance = TRUE computes while it grows the forest.
+        _ = forest.feature_importances_
+        forests.append(forest)
+
+    return fit, lambda images: forests[0].predict_proba(FEATURES[section.features](images))
+
+
+if __name__ == "__main__":
+    main()

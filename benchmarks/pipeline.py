@@ -1,0 +1,32 @@
+"""A cold `dvc repro` of everything, one with nothing to do, and the stages' own work without DVC and MLflow."""
+
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.results import Record, Results, clone, last_json, run
+
+
+def measure(results: Results) -> None:
+    results.measure("own work", 1, lambda: _own_work(clone("own-work")))
+    results.measure("cold", 1, lambda: _cold(clone("cold")))
+    for number in range(1, 6):
+        results.measure("nothing to do", number, lambda: _seconds("dvc", "repro", folder=clone("cold")))
+
+
+def _seconds(*command: str, folder: Path) -> Record:
+    start = time.perf_counter()
+    run(*command, folder=folder)
+    return {"seconds": round(time.perf_counter() - start, 2)}
+
+
+def _cold(folder: Path) -> Record:
+    for path in (folder / ".dvc" / "cache", folder / "data", folder / "models", folder / "mlartifacts"):
+        shutil.rmtree(path, ignore_errors=True)
+    (folder / "mlflow.db").unlink(missing_ok=True)
+    return _seconds("dvc", "repro", folder=folder)
+
+
+def _own_work(folder: Path) -> Record:
+    return last_json(run(sys.executable, "-m", "benchmarks.own_work", folder=folder))

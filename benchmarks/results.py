@@ -1,0 +1,85 @@
+"""What has been measured, kept after every single measurement, and the clone that it is measured in."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from stages.provenance import cores, cpu_name
+
+WORK = Path(__file__).parent / "work"
+PROJECT = Path(__file__).parent.parent
+Record = dict[str, Any]
+
+
+class Results:
+    """Records by name, one for each round, of one commit on one machine."""
+
+    def __init__(self, fresh: bool = False):
+        self.commit = git("rev-parse", "HEAD")
+        self.machine = f"{cpu_name()}, {cores()} cores"
+        self.file = WORK / "results.json"
+        self.records: dict[str, list[Record]] = {}
+        WORK.mkdir(exist_ok=True)
+        if self.file.exists() and not fresh:
+            kept = json.loads(self.file.read_text())
+            if (kept["commit"], kept["machine"]) == (self.commit, self.machine):
+                self.records = kept["records"]
+
+    def measure(self, name: str, number: int, action: Callable[[], Record | None]) -> None:
+        """Add a record of `action` to `name` unless it has `number` of them already; None is not added."""
+        if len(self.records.get(name, [])) >= number:
+            return
+        print(f"{name} ({len(self.records.get(name, [])) + 1} of {number})", flush=True)
+        record = action()
+        if record is None:
+            return
+        print(f"    {json.dumps(record)}", flush=True)
+        self.records.setdefault(name, []).append(record)
+        part = self.file.with_suffix(".part")
+        part.write_text(
+            json.dumps({"commit": self.commit, "machine": self.machine, "records": self.records}, indent=1) + "\n"
+        )
+        os.replace(part, self.file)
+
+
+def git(*arguments: str) -> str:
+    done = subprocess.run(("git", *arguments), cwd=PROJECT, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def clone(name: str) -> Path:
+    """Return the folder of a clone of the commit that stands here, made if it is not there."""
+    folder = WORK / name
+    commit = git("rev-parse", "HEAD")
+    if (folder / ".git").exists():
+        there = subprocess.run(("git", "rev-parse", "HEAD"), cwd=folder, check=True, capture_output=True, text=True)
+        if there.stdout.strip() == commit:
+            return folder
+        shutil.rmtree(folder)
+    subprocess.run(("git", "clone", "--quiet", str(PROJECT), str(folder)), check=True)
+    return folder
+
+
+def environment() -> dict[str, str]:
+    """Return an environment that stores runs in the clone, and whose Python is this one."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "MLFLOW_"))}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**kept, "PATH": path, "TF_CPP_MIN_LOG_LEVEL": "3", "DVC_NO_ANALYTICS": "true"}
+
+
+def run(*command: str, folder: Path) -> str:
+    """Run `command` in `folder` and return its standard output; on failure show what it said."""
+    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} failed in {folder}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.stdout
+
+
+def last_json(output: str) -> Record:
+    """Return what the last line says."""
+    return json.loads(output.strip().splitlines()[-1])

@@ -1,0 +1,65 @@
+"""Time per image and epoch, and peak memory of each stage, for 15,000, 30,000 and 60,000 images."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.results import Record, Results, clone, environment, run
+
+IMAGES = (15_000, 30_000, 60_000)
+STAGES = ("preprocess", "explore", "train_mlp", "train_cnn", "train_random_forest", "evaluate")
+EPOCHS = 3
+
+
+def measure(results: Results) -> None:
+    for images in IMAGES:
+        for number in range(1, 4):
+            results.measure(f"{images} images", number, lambda images=images: _stages(images))
+
+
+def _stages(images: int) -> Record:
+    """Run the stages on the first `images` of MNIST's training images, a tenth of them for validation.
+
+    Preprocess has no choice but to take all 60,000.
+    """
+    folder = clone("scaling")
+    params = folder / "params.yaml"
+    params.write_text(re.sub(r"( epochs:) \d+", rf"\1 {EPOCHS}", params.read_text()))
+    run("dvc", "repro", "download", folder=folder)
+    measured = {"preprocess": _stage("preprocess", folder)}
+    _shorten(folder / "data" / "prepared", images)
+    for stage in STAGES[1:]:
+        measured[stage] = _stage(stage, folder)
+    return measured
+
+
+def _stage(stage: str, folder: Path) -> Record:
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        (sys.executable, "-m", f"stages.{stage}"), cwd=folder, env=environment(), stdout=subprocess.PIPE, text=True
+    )
+    output = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"{stage} failed:\n{output}")
+    trained = re.search(r"trained in ([\d.,]+) s", output)
+    return {
+        "seconds": round(time.perf_counter() - start, 2),
+        "peak_mib": usage.ru_maxrss // 1024,
+        "training_seconds": float(trained[1].replace(",", "")) if trained else None,
+    }
+
+
+def _shorten(prepared: Path, images: int) -> None:
+    for split, share in (("train", 0.9), ("validation", 0.1)):
+        for kind in ("images", "labels"):
+            path = prepared / f"{split}_{kind}.npy"
+            array = np.load(path)[: int(images * share)]
+            path.unlink()
+            np.save(path, array)

@@ -1,0 +1,164 @@
+"""The tables of benchmarks/README.md."""
+
+import datetime
+import platform
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.fit import FOREST, ROUNDS
+from benchmarks.results import Record, Results
+from benchmarks.scaling import IMAGES, STAGES
+from stages.provenance import versions
+
+README = Path(__file__).parent / "README.md"
+# What stands above it is written by hand.
+MARK = "<!-- From here on written by `python -m benchmarks`. -->\n"
+PACKAGES = ("dvc", "keras", "tensorflow", "mlflow", "scikit-learn", "numpy", "opencv-python-headless")
+
+
+def write_readme(results: Results) -> None:
+    """Replace what stands below the mark in benchmarks/README.md."""
+    head, _, _ = README.read_text(encoding="utf-8").partition(MARK)
+    blocks = [block for table in (_where, _fit, _forest, _pipeline, _scaling, _accuracy) for block in table(results)]
+    README.write_text(head + MARK + "\n" + "\n\n".join(blocks) + "\n", encoding="utf-8")
+
+
+def _where(results: Results) -> Iterator[str]:
+    used = ", ".join(f"{name} {value}" for name, value in versions(*PACKAGES).items())
+    yield (
+        f"Measured {datetime.date.today()}, commit `{results.commit[:7]}`, {results.machine}, "
+        f"{platform.system()}; {used}."
+    )
+
+
+def _fit(results: Results) -> Iterator[str]:
+    rows = []
+    for peer, _, ours in ROUNDS:
+        theirs = results.records.get(f"peer {peer}", [])
+        for name, *_ in ours:
+            rows += _beside(results, name, f"peers/{peer}.py", theirs)
+    if rows:
+        yield "## Beside the plain scripts\n\nSeconds are those of the fit; medians of interleaved rounds."
+        yield _table(
+            (
+                "pipeline",
+                "seconds",
+                "test accuracy",
+                "plain script",
+                "seconds",
+                "test accuracy",
+                "times faster",
+                "rounds",
+            ),
+            rows,
+        )
+
+
+def _forest(results: Results) -> Iterator[str]:
+    theirs = results.records.get("peer random_forest.R", [])
+    rows = [row for name, _ in FOREST for row in _beside(results, name, "peers/random_forest.R", theirs)]
+    if rows:
+        yield "R's `randomForest`, once, on the same 3,000 images."
+        yield _table(
+            ("pipeline", "seconds", "test accuracy", "R", "seconds", "test accuracy", "times faster", "rounds"), rows
+        )
+
+
+def _beside(results: Results, name: str, peer: str, theirs: list[Record]) -> list[tuple[str, ...]]:
+    ours = results.records.get(name, [])
+    if not ours or not theirs:
+        return []
+    pairs = zip(theirs, ours, strict=False) if len(theirs) > 1 else ((theirs[0], each) for each in ours)
+    ratios = [each["fit_seconds"] / own["fit_seconds"] for each, own in pairs]
+    return [
+        (
+            name,
+            f"{_median(ours, 'fit_seconds'):.2f}",
+            f"{_median(ours, 'test_accuracy'):.2%}",
+            f"`{peer}`",
+            f"{_median(theirs, 'fit_seconds'):.2f}",
+            f"{_median(theirs, 'test_accuracy'):.2%}",
+            f"{statistics.median(ratios):.2f}",
+            str(len(ours)),
+        )
+    ]
+
+
+def _pipeline(results: Results) -> Iterator[str]:
+    cold, own, idle = (results.records.get(name, []) for name in ("cold", "own work", "nothing to do"))
+    if not (cold and own and idle):
+        return
+    work = sum(own[0].values())
+    yield "## The pipeline"
+    yield _table(
+        ("what", "seconds"),
+        [
+            ("`dvc repro` of everything, nothing there before", f"{cold[0]['seconds']:.1f}"),
+            ("the stages' own work, in one process, without DVC, MLflow and imports", f"{work:.1f}"),
+            ("what DVC, MLflow and start-up add", f"{cold[0]['seconds'] - work:.1f}"),
+            ("allowed: 10 % plus 20 s", f"{0.1 * work + 20:.1f}"),
+            ("`dvc repro` with nothing to do, median of 5", f"{_median(idle, 'seconds'):.2f}"),
+        ],
+    )
+    yield "Own work by stage: " + ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in own[0].items()) + "."
+
+
+def _scaling(results: Results) -> Iterator[str]:
+    if not all(results.records.get(f"{images} images") for images in IMAGES):
+        return
+    yield (
+        "## Cost in proportion\n\nA tenth of the images is for validation; three epochs each; medians of three rounds. "
+        "For the forest an epoch is the whole training."
+    )
+    rows = []
+    for stage in STAGES:
+        records = {images: [each[stage] for each in results.records[f"{images} images"]] for images in IMAGES}
+        trains = records[IMAGES[0]][0]["training_seconds"] is not None
+        epochs = 1 if stage == "train_random_forest" else 3
+        rows.append(
+            (
+                stage,
+                *(
+                    f"{_median(records[images], 'training_seconds') / (0.9 * images * epochs) * 1e6:.0f}"
+                    if trains
+                    else ""
+                    for images in IMAGES
+                ),
+                *(f"{_median(records[images], 'peak_mib'):.0f}" for images in IMAGES),
+            )
+        )
+    yield _table(
+        (
+            "stage",
+            *(f"{images:,}: µs per image and epoch" for images in IMAGES),
+            *(f"{images:,}: peak MiB" for images in IMAGES),
+        ),
+        rows,
+    )
+
+
+def _accuracy(results: Results) -> Iterator[str]:
+    rows = []
+    for name in ("defaults", "accurate"):
+        for record in results.records.get(f"{name}, 5 seeds", []):
+            for model in ("mlp", "cnn", "random_forest"):
+                test, validation = (record[model][f"{split}_accuracy"] for split in ("test", "val"))
+                each = " ".join(f"{value:.2%}" for value in test["values"])
+                rows.append((name, model, _spread(test), _spread(validation), each))
+    if rows:
+        yield "## Accuracy over five seeds\n\nMean ± standard deviation."
+        yield _table(("params", "model", "test accuracy", "validation accuracy", "test accuracy of each seed"), rows)
+
+
+def _spread(figure: Record) -> str:
+    return f"{figure['mean']:.2%} ± {100 * figure['std']:.2f}"
+
+
+def _median(records: list[Record], name: str) -> float:
+    return statistics.median(record[name] for record in records)
+
+
+def _table(heading: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [heading, ("---", *["---:"] * (len(heading) - 1)), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

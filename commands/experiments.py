@@ -1,0 +1,68 @@
+"""Temporary experiments of DVC: the pipeline with other params, outside the workspace."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import dvc.api
+from dvc.exceptions import DvcException
+from ruamel.yaml import YAML
+
+from commands.dvc_console import run_dvc
+from stages.errors import UserError
+from stages.paths import METRICS
+from stages.tracking.store import first_line
+
+RECIPES = Path("recipes")
+
+
+def run_experiment(name: str, params: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Run the pipeline with `params` (dotted keys) as the experiment `name`, and return its metrics.
+
+    An earlier experiment of that name is replaced; what it trained is in DVC's cache.
+    """
+    # The name may be free: then DVC complains, and that is all right.
+    run_dvc("exp", "remove", "--quiet", name, quiet=True)
+    changes = [part for key, value in params.items() for part in ("--set-param", f"{key}={_hydra(value)}")]
+    if run_dvc("exp", "run", "--temp", "--name", name, *changes):
+        raise UserError(
+            f"experiment {name} failed; the messages are above\n"
+            "What has been trained is kept: the same command goes on from there."
+        )
+    try:
+        return dvc.api.metrics_show(str(METRICS), rev=name)
+    except DvcException as error:
+        raise UserError(f"experiment {name}: no metrics: {first_line(error)}") from None
+
+
+def recipes() -> dict[str, str]:
+    """Return the names of the recipes and what each says of itself in its first line."""
+    return {path.stem: path.read_text(encoding="utf-8").partition("\n")[0].strip("# ") for path in _files()}
+
+
+def recipe_params(name: str) -> dict[str, Any]:
+    """Return the params that the recipe sets, under dotted keys; raises `UserError` for an unknown name."""
+    files = {path.stem: path for path in _files()}
+    if name not in files:
+        raise UserError(f"{name}: no such recipe; there are {', '.join(files)}")
+    return _flat(YAML(typ="safe", pure=True).load(files[name]))
+
+
+def _files() -> list[Path]:
+    return sorted(RECIPES.glob("*.yaml"))
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+def _hydra(value: Any) -> str:
+    """Return `value` as the override grammar of --set-param spells it: JSON without quotes around plain words."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_hydra(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_hydra, value)) + "]"
+    return value if isinstance(value, str) else json.dumps(value)

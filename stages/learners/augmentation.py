@@ -1,0 +1,101 @@
+"""Random changes of training images that leave their class alone."""
+
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+# The elastic field is given by so many points along each side.
+GRID = 4
+# Black pixels around each image, which stand for all that lies beyond its edge.
+MARGIN = 2
+# OpenCV addresses pixels with 16 bits: images are stacked up to that height.
+MAX_HEIGHT = 32_000
+
+# The training has the other cores.
+cv2.setNumThreads(1)
+
+
+class AugmentationParams(Protocol):
+    shift: float
+    rotation: float
+    zoom: float
+    shear: float
+    elastic: float
+
+
+class Augmentation:
+    """Moves the pixels of each image by a random affine map plus a smooth random field.
+
+    All is one displacement of the positions (after Simard, Steinkraus & Platt, "Best Practices for
+    Convolutional Neural Networks Applied to Visual Document Analysis", 2003), so that each image is
+    interpolated once.
+    """
+
+    def __init__(self, params: AugmentationParams, height: int, width: int):
+        self.params = params
+        self.height, self.width = height, width
+        rows, columns = np.mgrid[:height, :width].astype(np.float32)
+        self.centre = np.float32([(height - 1) / 2, (width - 1) / 2])
+        # Positions (2, height * width), row and column, from the centre.
+        self.positions = np.stack([rows.ravel(), columns.ravel()]) - self.centre[:, None]
+        self.field = _smooth_field(self.positions, height, width)
+
+    def __call__(self, images: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Return the float32 images (n, height, width), each changed in its own way; beyond the edge is 0."""
+        sources = self._sources(len(images), random)
+        changed = np.empty((len(images), self.height, self.width), np.float32)
+        stack = MAX_HEIGHT // (self.height + 2 * MARGIN)
+        for start in range(0, len(images), stack):
+            part = slice(start, start + stack)
+            changed[part] = self._moved(images[part], sources[part])
+        return changed
+
+    def _sources(self, count: int, random: np.random.Generator) -> np.ndarray:
+        """Return where each pixel of each image comes from: float32 (count, 2, height * width)."""
+        params = self.params
+
+        def uniform(limit: float, *shape: int) -> np.ndarray:
+            return random.uniform(-limit, limit, (count, *shape)).astype(np.float32)
+
+        angle = uniform(np.deg2rad(params.rotation))
+        shear = uniform(params.shear)
+        cosine, sine = np.cos(angle), np.sin(angle)
+        maps = (
+            np.stack([np.stack([cosine, sine], axis=1), np.stack([shear - sine, cosine], axis=1)], axis=1)
+            * np.exp(uniform(np.log1p(params.zoom), 2))[:, :, None]
+        )
+        moved = maps.reshape(2 * count, 2) @ self.positions
+        if params.elastic:
+            weights = random.standard_normal((2 * count, len(self.field)), dtype=np.float32)
+            moved += weights * np.float32(params.elastic * self.height) @ self.field
+        moved = moved.reshape(count, 2, -1)
+        moved += (self.centre + uniform(params.shift, 2) * np.float32([self.height, self.width]))[:, :, None]
+        return moved
+
+    def _moved(self, images: np.ndarray, sources: np.ndarray) -> np.ndarray:
+        count, height, width = images.shape
+        padded = np.zeros((count, height + 2 * MARGIN, width + 2 * MARGIN), np.float32)
+        padded[:, MARGIN:-MARGIN, MARGIN:-MARGIN] = images
+        # No position leaves the margin of its own image in the stack.
+        rows = np.clip(sources[:, 0], -1, height) + MARGIN
+        rows += np.arange(count, dtype=np.float32)[:, None] * padded.shape[1]
+        columns = np.clip(sources[:, 1], -1, width) + MARGIN
+        stacked = cv2.remap(
+            padded.reshape(-1, padded.shape[2]),
+            columns.reshape(-1, width),
+            rows.reshape(-1, width),
+            cv2.INTER_LINEAR,
+        )
+        return stacked.reshape(count, height, width)
+
+
+def _smooth_field(positions: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return float32 (GRID², height * width): weighted by normal numbers, a smooth field of variance 1."""
+    rows, columns = np.meshgrid(
+        np.linspace(-0.5, 0.5, GRID) * (height - 1), np.linspace(-0.5, 0.5, GRID) * (width - 1), indexing="ij"
+    )
+    down = (positions[0] - rows.reshape(-1, 1)) / (height / GRID)
+    across = (positions[1] - columns.reshape(-1, 1)) / (width / GRID)
+    bumps = np.exp(-(down**2 + across**2) / 2)
+    return (bumps / np.sqrt((bumps**2).sum(axis=0))).astype(np.float32)

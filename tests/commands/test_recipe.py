@@ -1,0 +1,75 @@
+"""`mnist recipe`: every recipe is valid, is listed, and runs through the pipeline by its name."""
+
+import pytest
+from ruamel.yaml import YAML
+
+from commands.experiments import recipe_params, recipes
+from stages.params import Params
+from tests.conftest import PROJECT
+from tests.test_pipeline import metrics, runs
+
+
+@pytest.fixture(autouse=True)
+def in_the_project(monkeypatch):
+    monkeypatch.chdir(PROJECT)
+
+
+def with_recipe(name: str) -> Params:
+    content = YAML(typ="safe").load(PROJECT / "params.yaml")
+    for key, value in recipe_params(name).items():
+        *parents, last = key.split(".")
+        section = content
+        for parent in parents:
+            section = section[parent]
+        assert last in section, key
+        section[last] = value
+    return Params.model_validate(content)
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_a_recipe_says_what_it_is_and_fits_the_schema(name):
+    assert 20 < len(recipes()[name]) < 120
+    assert with_recipe(name) != Params.model_validate(YAML(typ="safe").load(PROJECT / "params.yaml"))
+
+
+def test_the_published_recipes_are_there():
+    published = {"poster-2018", "slides-mlp", "notes-2023", "lecture-2019", "blog-mlp", "slides-cnn", "blog-forest"}
+    assert published | {"keras-example", "fast", "accurate"} == set(recipes())
+
+
+def test_an_unknown_recipe_is_refused_with_the_names(checked_out):
+    done = checked_out.run("mnist", "recipe", "notes", check=False)
+    assert done.returncode == 1
+    assert "notes: no such recipe; there are accurate, blog-forest" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert checked_out.run("mnist", "recipe").stdout.count("\n") == len(recipes())
+
+
+def test_a_recipe_runs_beside_the_defaults_and_carries_its_name(checked_out):
+    # Lists of mappings, nulls and all, by way of DVC, and quicker than a published one.
+    (checked_out.folder / "recipes/tiny.yaml").write_text(
+        "# a recipe of one's own\n"
+        "train:\n"
+        "  cnn:\n"
+        "    blocks:\n"
+        "      - {filters: 3, kernel_size: 3, strides: 2, padding: valid, pool_size: 1, dropout: 0.1}\n"
+        "    hidden_units: []\n"
+        "    early_stopping_patience: null\n"
+        "    optimizer: {name: sgd, learning_rate: 0.01, schedule: constant}\n"
+        "    epochs: 2\n"
+    )
+    before = metrics(checked_out)
+    assert "tiny" in checked_out.run("mnist", "recipe").stdout
+    output = checked_out.run("mnist", "recipe", "tiny").stdout
+    assert "Running stage 'train-cnn'" in output
+    assert "Running stage 'train-mlp'" not in output
+    assert "dvc exp apply tiny" in output
+    (run,) = runs(checked_out)["cnn"]
+    assert run.data.tags["dvc.experiment"] == "tiny"
+    assert run.data.params["blocks.0.filters"] == "3"
+    assert run.data.params["optimizer.name"] == "sgd"
+    assert "test_accuracy" in run.data.metrics
+    assert metrics(checked_out) == before
+    assert "tiny" in checked_out.run("dvc", "exp", "list", "--names-only").stdout
+    # By name once more: replaced, and nothing is trained.
+    assert "Running stage 'train" not in checked_out.run("mnist", "recipe", "tiny").stdout

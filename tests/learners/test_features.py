@@ -1,0 +1,45 @@
+"""What the random forest sees of an image."""
+
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from stages.dataset.catalogue import CATALOGUE
+from stages.learners.features import FEATURES, LEVELS, gradient_histograms, pixels
+from stages.params import RandomForest
+
+RANDOM = np.random.default_rng(0)
+
+
+def test_pixels_are_the_image_row_by_row():
+    images = RANDOM.random((3, 4, 5)).astype(np.float32)
+    np.testing.assert_array_equal(pixels(images)[2], images[2].ravel())
+
+
+@pytest.mark.parametrize("size", [*{(data.height, data.width) for data in CATALOGUE.values()}, (9, 9), (20, 30)])
+def test_gradient_histograms_have_one_length_for_any_size(size):
+    features = gradient_histograms(RANDOM.random((3, *size)).astype(np.float32))
+    assert features.shape == (3, 324)
+    assert features.dtype == np.float32
+    assert features.min() >= 0
+    assert features.max() <= LEVELS
+    np.testing.assert_array_equal(features, np.rint(features))
+
+
+def test_gradient_histograms_see_direction_and_not_brightness():
+    rows, columns = np.mgrid[:28, :28].astype(np.float32) / 28
+    level, upright = gradient_histograms(np.stack([rows, columns]))
+    # Half a turn of 9 orientations apart.
+    assert level.reshape(-1, 9).sum(axis=0).argmax() == 4
+    assert upright.reshape(-1, 9).sum(axis=0).argmax() in (0, 8)
+    fainter = gradient_histograms(np.stack([rows * 0.5]))[0]
+    assert np.abs(fainter - level).max() <= 2
+
+
+def test_an_empty_image_has_no_gradients():
+    assert not gradient_histograms(np.zeros((1, 28, 28), np.float32)).any()
+
+
+def test_the_params_know_the_features():
+    assert set(get_args(RandomForest.model_fields["features"].annotation)) == set(FEATURES)
