@@ -37,19 +37,19 @@ def test_a_view_holds_only_its_sections(params_file):
 @pytest.mark.parametrize(
     ("before", "after", "parts"),
     [
-        ("    epochs: 20", "    epoch: 20", ["train.mlp.epoch: unknown key", "did you mean train.mlp.epochs?"]),
+        ("    epochs: 15", "    epoch: 20", ["train.mlp.epoch: unknown key", "did you mean train.mlp.epochs?"]),
         ("runtime:\n", "runtme:\n", ["runtme: unknown key", "did you mean runtime?"]),
-        ("      - filters: 32", "      - filers: 32", ["train.cnn.blocks.0.filers", "train.cnn.blocks.0.filters?"]),
+        ("      - filters: 24", "      - filers: 24", ["train.cnn.blocks.0.filers", "train.cnn.blocks.0.filters?"]),
         (
-            "    epochs: 20",
-            "    epochs: 20\n    learning_rate: 0.1",
+            "    epochs: 15",
+            "    epochs: 15\n    learning_rate: 0.1",
             ["train.mlp.learning_rate: unknown key", "did you mean train.mlp.optimizer.learning_rate?"],
         ),
-        ("    epochs: 20\n", "", ["train.mlp.epochs: this key is missing", "an integer, 1"]),
-        ("    epochs: 20", "    epochs: 0", ["train.mlp.epochs: 0 is not allowed", "an integer, 1"]),
-        ("    epochs: 20", "    epochs: 2.5", ["train.mlp.epochs: 2.5 is not allowed", "an integer"]),
-        ("    epochs: 20", "    epochs: true", ["train.mlp.epochs: true is not allowed", "an integer"]),
-        ("    epochs: 20", "    epochs: null", ["train.mlp.epochs: null is not allowed", "an integer"]),
+        ("    epochs: 15\n", "", ["train.mlp.epochs: this key is missing", "an integer, 1"]),
+        ("    epochs: 15", "    epochs: 0", ["train.mlp.epochs: 0 is not allowed", "an integer, 1"]),
+        ("    epochs: 15", "    epochs: 2.5", ["train.mlp.epochs: 2.5 is not allowed", "an integer"]),
+        ("    epochs: 15", "    epochs: true", ["train.mlp.epochs: true is not allowed", "an integer"]),
+        ("    epochs: 15", "    epochs: null", ["train.mlp.epochs: null is not allowed", "an integer"]),
         ("name: mnist", "name: minst", ["data.name: 'minst' is not allowed", "did you mean mnist?"]),
         ("      name: adam", "      name: Adam", ["train.mlp.optimizer.name", "did you mean adam?"]),
         ("    dropout: 0.1", "    dropout: 1.0", ["train.mlp.dropout: 1.0 is not allowed", "0 … 0.95"]),
@@ -64,7 +64,7 @@ def test_a_view_holds_only_its_sections(params_file):
         ("train_samples: null", "train_samples: 54001", ["54001 of mnist's 54000 training images"]),
         ("fraction: 0.1", "fraction: 0.0001", ["preprocess.validation_fraction", "too few for its 10 classes"]),
         ("fraction: 0.1", "fraction: 1", ["preprocess.validation_fraction: 1 is not allowed"]),
-        ("pool_size: 1", "pool_size: 29", ["train.cnn.blocks.0", "do not fit the 28x28 maps"]),
+        ("pool_size: 2", "pool_size: 29", ["train.cnn.blocks.0", "do not fit the 28x28 maps"]),
         ("  name: mnist", "\tname: mnist", ["line", "not valid YAML", "\\t"]),
         ("  seed: 0", "  seed: 0\n  seed: 1", ["line", "duplicate key"]),
         ("  seed: 0", "  seed: !!python/object/apply:os.system [true]", ["not valid YAML", "tag"]),
@@ -94,7 +94,7 @@ def test_what_is_no_mapping_is_refused(params_file, text):
 
 
 def test_several_mistakes_are_counted(params_file):
-    edit(params_file, "    epochs: 20", "    epochs: 0")
+    edit(params_file, "    epochs: 15", "    epochs: 0")
     edit(params_file, "    batch_size: 256", "    batch_size: 0")
     assert "(1 more like this)" in refusal(params_file)
 
