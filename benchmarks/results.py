@@ -13,13 +13,16 @@ from stages.provenance import cores, cpu_name
 
 WORK = Path(__file__).parent / "work"
 PROJECT = Path(__file__).parent.parent
+# What the measurements depend on.
+MEASURED = ("benchmarks/peers", "commands", "dvc.yaml", "params.yaml", "pyproject.toml", "recipes", "stages")
 Record = dict[str, Any]
 
 
 class Results:
-    """Records by name, one for each round, of one commit on one machine."""
+    """Records by name, one for each round, of one state of the code on one machine."""
 
     def __init__(self, fresh: bool = False):
+        self.state = state(PROJECT)
         self.commit = git("rev-parse", "HEAD")
         self.machine = f"{cpu_name()}, {cores()} cores"
         self.file = WORK / "results.json"
@@ -27,8 +30,8 @@ class Results:
         WORK.mkdir(exist_ok=True)
         if self.file.exists() and not fresh:
             kept = json.loads(self.file.read_text())
-            if (kept["commit"], kept["machine"]) == (self.commit, self.machine):
-                self.records = kept["records"]
+            if (kept["state"], kept["machine"]) == (self.state, self.machine):
+                self.commit, self.records = kept["commit"], kept["records"]
 
     def measure(self, name: str, number: int, action: Callable[[], Record | None]) -> None:
         """Add a record of `action` to `name` unless it has `number` of them already; None is not added."""
@@ -41,24 +44,26 @@ class Results:
         print(f"    {json.dumps(record)}", flush=True)
         self.records.setdefault(name, []).append(record)
         part = self.file.with_suffix(".part")
-        part.write_text(
-            json.dumps({"commit": self.commit, "machine": self.machine, "records": self.records}, indent=1) + "\n"
-        )
+        kept = {name: getattr(self, name) for name in ("state", "commit", "machine", "records")}
+        part.write_text(json.dumps(kept, indent=1) + "\n")
         os.replace(part, self.file)
 
 
-def git(*arguments: str) -> str:
-    done = subprocess.run(("git", *arguments), cwd=PROJECT, check=True, capture_output=True, text=True)
+def git(*arguments: str, folder: Path = PROJECT) -> str:
+    done = subprocess.run(("git", *arguments), cwd=folder, check=True, capture_output=True, text=True)
     return done.stdout.strip()
 
 
+def state(folder: Path) -> list[str]:
+    """Return git's ids of what is measured, as it is committed: an edit of a page does not make it another one."""
+    return git("rev-parse", *(f"HEAD:{name}" for name in MEASURED), folder=folder).splitlines()
+
+
 def clone(name: str) -> Path:
-    """Return the folder of a clone of the commit that stands here, made if it is not there."""
+    """Return the folder of a clone of what is committed here, made if it is not there."""
     folder = WORK / name
-    commit = git("rev-parse", "HEAD")
     if (folder / ".git").exists():
-        there = subprocess.run(("git", "rev-parse", "HEAD"), cwd=folder, check=True, capture_output=True, text=True)
-        if there.stdout.strip() == commit:
+        if state(folder) == state(PROJECT):
             return folder
         shutil.rmtree(folder)
     subprocess.run(("git", "clone", "--quiet", str(PROJECT), str(folder)), check=True)

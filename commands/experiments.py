@@ -7,6 +7,7 @@ from typing import Any
 import dvc.api
 from dvc.exceptions import DvcException
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from commands.dvc_console import run_dvc
 from stages.errors import UserError
@@ -41,11 +42,20 @@ def recipes() -> dict[str, str]:
 
 
 def recipe_params(name: str) -> dict[str, Any]:
-    """Return the params that the recipe sets, under dotted keys; raises `UserError` for an unknown name."""
+    """Return the params that the recipe sets, under dotted keys.
+
+    Raises `UserError` for an unknown name and for a file that is no part of params.yaml.
+    """
     files = {path.stem: path for path in _files()}
     if name not in files:
         raise UserError(f"{name}: no such recipe; there are {', '.join(files)}")
-    return _flat(YAML(typ="safe", pure=True).load(files[name]))
+    try:
+        content = YAML(typ="safe", pure=True).load(files[name])
+    except YAMLError as error:
+        raise UserError(f"{files[name]}: not valid YAML: {first_line(error)}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{files[name]}: must be a part of params.yaml, a mapping of some of its sections")
+    return _flat(content)
 
 
 def _files() -> list[Path]:

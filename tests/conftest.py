@@ -32,6 +32,7 @@ NOT_OUTPUTS = (".dvc/**", "mlflow.db*", "mlartifacts/**", "**/__pycache__/**")
 # A pipeline of seconds: every part of the real one, on 1,797 images of 8x8.
 SMALL = {
     "data.name": "digits",
+    "preprocess.deskew": True,
     "train.mlp.hidden_units": [64],
     "train.mlp.epochs": 12,
     "train.mlp.batch_size": 32,

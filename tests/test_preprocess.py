@@ -27,7 +27,7 @@ def load(clone: Clone, name: str) -> np.ndarray:
 
 
 def test_the_split_is_stratified_scaled_and_without_loss(raw):
-    raw.set_params({"preprocess.validation_fraction": 0.25})
+    raw.set_params({"preprocess.validation_fraction": 0.25, "preprocess.deskew": False})
     preprocess(raw)
     train, validation = load(raw, "train_labels"), load(raw, "validation_labels")
     assert len(train) + len(validation) == 1437

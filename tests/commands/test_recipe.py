@@ -45,6 +45,23 @@ def test_an_unknown_recipe_is_refused_with_the_names(checked_out):
     assert checked_out.run("mnist", "recipe").stdout.count("\n") == len(recipes())
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("train: [", "recipes/own.yaml: not valid YAML"),
+        ("- 1", "recipes/own.yaml: must be a part of params.yaml"),
+        ("train:\n  mlp:\n    epoch: 1\n", "epoch"),
+    ],
+)
+def test_a_recipe_that_is_no_part_of_params_is_refused(checked_out, content, reason):
+    (checked_out.folder / "recipes/own.yaml").write_text(content)
+    done = checked_out.run("mnist", "recipe", "own", check=False)
+    assert done.returncode == 1
+    assert reason in done.stdout
+    assert "Traceback" not in done.stdout
+    assert "Running stage" not in done.stdout
+
+
 def test_a_recipe_runs_beside_the_defaults_and_carries_its_name(checked_out):
     # Lists of mappings, nulls and all, by way of DVC, and quicker than a published one.
     (checked_out.folder / "recipes/tiny.yaml").write_text(

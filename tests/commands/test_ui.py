@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,15 +27,17 @@ def free_port() -> int:
 @contextmanager
 def serving(clone: Clone, *command: str, url: str, **environment: str) -> Iterator[subprocess.Popen]:
     """Run a server in the clone until it answers at `url`, and end it, with its children, afterwards."""
-    server = subprocess.Popen(
-        command,
-        cwd=clone.folder,
-        env={**clone.environment, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    # A file, not a pipe: a server that says more than a pipe holds would wait for a reader.
+    with tempfile.NamedTemporaryFile("w") as output:
+        server = subprocess.Popen(
+            command,
+            cwd=clone.folder,
+            env={**clone.environment, **environment},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        server.stdout = open(output.name)  # noqa: SIM115
     try:
         for _ in range(240):
             assert server.poll() is None, server.stdout.read()
@@ -51,7 +54,7 @@ def serving(clone: Clone, *command: str, url: str, **environment: str) -> Iterat
         try:
             server.wait(timeout=30)
         except subprocess.TimeoutExpired:
-            # The children too: they hold the pipe that the test reads to its end.
+            # The children too.
             os.killpg(server.pid, signal.SIGKILL)
             raise
 

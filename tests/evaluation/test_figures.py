@@ -29,7 +29,7 @@ def test_the_page_shows_figures_params_and_the_notice_escaped(params_file):
     folder = params_file.parent
     params = load_params(EvaluateParams).params
     draw_history(HISTORY, folder / "confusion_matrix.png", "title")
-    about = About("mnist", "mnist-sample", True, 28, 28, ["0", "1"])
+    about = About("mnist", "mnist-sample", True, 28, 28, ["0", "1"], deskew=False)
     pages = []
     for comment in ("", "# a comment\n"):
         params_file.write_text(comment + params_file.read_text())
