@@ -37,24 +37,28 @@ FOREST = [
 
 def measure(results: Results) -> None:
     folders = {fraction: _prepared(fraction) for fraction in (0.1, 0.2)}
-    raw = folders[0.1] / "data" / "raw"
-    for peer, rounds, ours in ROUNDS:
-        for number in range(1, rounds + 1):
-            results.measure(f"peer {peer}", number, lambda peer=peer: _peer(peer, raw))
-            for name, model, changes, fraction in ours:
-                results.measure(
-                    name,
-                    number,
-                    lambda model=model, changes=changes, fraction=fraction, number=number: _ours(
-                        folders[fraction], model, *changes, f"runtime.seed={number - 1}"
-                    ),
-                )
+    # Round by round, so that an interrupted run has something of everything.
+    for number in range(1, max(rounds for _, rounds, _ in ROUNDS) + 1):
+        for peer, rounds, ours in ROUNDS:
+            if number <= rounds:
+                _round(results, number, peer, ours, folders)
     results.measure("peer random_forest.R", 1, lambda: _r(folders[0.1]))
     for number in range(1, 6):
         for name, changes in FOREST:
             results.measure(
                 name, number, lambda changes=changes: _ours(folders[0.1], "random_forest", *changes, "runtime.seed=0")
             )
+
+
+def _round(results: Results, number: int, peer: str, ours: list, folders: dict[float, Path]) -> None:
+    results.measure(f"peer {peer}", number, lambda: _peer(peer, folders[0.1] / "data" / "raw"))
+    for name, model, changes, fraction in ours:
+        seed = f"runtime.seed={number - 1}"
+        results.measure(
+            name,
+            number,
+            lambda model=model, changes=changes, fraction=fraction: _ours(folders[fraction], model, *changes, seed),
+        )
 
 
 def _prepared(fraction: float) -> Path:

@@ -22,9 +22,9 @@ def _seconds(*command: str, folder: Path) -> Record:
 
 
 def _cold(folder: Path) -> Record:
-    for path in (folder / ".dvc" / "cache", folder / "data", folder / "models", folder / "mlartifacts"):
-        shutil.rmtree(path, ignore_errors=True)
-    (folder / "mlflow.db").unlink(missing_ok=True)
+    # What an interrupted run has left would make it a warm one.
+    shutil.rmtree(folder)
+    clone(folder.name)
     return _seconds("dvc", "repro", folder=folder)
 
 
