@@ -4,6 +4,7 @@ import gzip
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -42,23 +43,18 @@ def measure(results: Results) -> None:
         for peer, rounds, ours in ROUNDS:
             if number <= rounds:
                 _round(results, number, peer, ours, folders)
-    results.measure("peer random_forest.R", 1, lambda: _r(folders[0.1]))
+    results.measure("peer random_forest.R", 1, partial(_r, folders[0.1]))
     for number in range(1, 6):
         for name, changes in FOREST:
-            results.measure(
-                name, number, lambda changes=changes: _ours(folders[0.1], "random_forest", *changes, "runtime.seed=0")
-            )
+            forest = partial(_ours, folders[0.1], "random_forest", *changes, "runtime.seed=0")
+            results.measure(name, number, forest)
 
 
 def _round(results: Results, number: int, peer: str, ours: list, folders: dict[float, Path]) -> None:
-    results.measure(f"peer {peer}", number, lambda: _peer(peer, folders[0.1] / "data" / "raw"))
+    results.measure(f"peer {peer}", number, partial(_peer, peer, folders[0.1] / "data" / "raw"))
     for name, model, changes, fraction in ours:
         seed = f"runtime.seed={number - 1}"
-        results.measure(
-            name,
-            number,
-            lambda model=model, changes=changes, fraction=fraction: _ours(folders[fraction], model, *changes, seed),
-        )
+        results.measure(name, number, partial(_ours, folders[fraction], model, *changes, seed))
 
 
 def _prepared(fraction: float) -> Path:
