@@ -6,7 +6,7 @@ Parts: fit (training times and accuracy beside the peers), pipeline (the cold ru
 own work), scaling (15,000 to 60,000 images), accuracy (five seeds of the defaults and of the recipe accurate).
 Without a part, all: some hours.
 
-It measures what is committed. What was measured for the same code on this machine is kept in benchmarks/work/ and not
+It measures what is committed. What was measured for the same code on this machine is kept in benchmarks/rounds/ and not
 measured again; --fresh forgets it. Needs DATA_MIRROR or a network; R's part is skipped where Rscript or its package
 randomForest is missing.
 """

@@ -11,7 +11,7 @@ from typing import Any
 
 from stages.provenance import cores, cpu_name
 
-WORK = Path(__file__).parent / "work"
+WORK = Path(__file__).parent / "rounds"
 PROJECT = Path(__file__).parent.parent
 # What the measurements depend on.
 MEASURED = ("benchmarks/peers", "commands", "dvc.yaml", "params.yaml", "pyproject.toml", "recipes", "stages")
