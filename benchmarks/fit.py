@@ -1,6 +1,5 @@
 """Training time and test accuracy beside the peers, in interleaved rounds."""
 
-import gzip
 import shutil
 import subprocess
 import sys
@@ -89,6 +88,7 @@ def _r(folder: Path) -> Record | None:
 
 def _write_the_same_images(folder: Path, target: Path) -> None:
     """Write the 3,000 images that blog-forest trains on, in the format of MNIST."""
+    from stages.dataset.idx import write_idx
     from stages.dataset.prepared import Split
     from stages.train_random_forest import subset
 
@@ -96,6 +96,5 @@ def _write_the_same_images(folder: Path, target: Path) -> None:
     training = Split(np.load(prepared / "train_images.npy"), np.load(prepared / "train_labels.npy"))
     chosen = subset(training, 3000, seed=0)
     grey = np.rint(chosen.images * 255).astype(np.uint8)
-    for name, head, content in (("images.gz", 16, grey), ("labels.gz", 8, chosen.labels)):
-        with gzip.open(target / name, "wb") as file:
-            file.write(bytes(head) + content.tobytes())
+    write_idx(target / "images.gz", grey)
+    write_idx(target / "labels.gz", chosen.labels)

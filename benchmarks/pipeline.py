@@ -5,12 +5,12 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.results import Record, Results, clone, last_json, run
+from benchmarks.results import WORK, Record, Results, clone, last_json, run
 
 
 def measure(results: Results) -> None:
     results.measure("own work", 1, lambda: _own_work(clone("own-work")))
-    results.measure("cold", 1, lambda: _cold(clone("cold")))
+    results.measure("cold", 1, _cold)
     for number in range(1, 6):
         results.measure("nothing to do", number, lambda: _seconds("dvc", "repro", folder=clone("cold")))
 
@@ -21,11 +21,10 @@ def _seconds(*command: str, folder: Path) -> Record:
     return {"seconds": round(time.perf_counter() - start, 2)}
 
 
-def _cold(folder: Path) -> Record:
+def _cold() -> Record:
     # What an interrupted run has left would make it a warm one.
-    shutil.rmtree(folder)
-    clone(folder.name)
-    return _seconds("dvc", "repro", folder=folder)
+    shutil.rmtree(WORK / "cold", ignore_errors=True)
+    return _seconds("dvc", "repro", folder=clone("cold"))
 
 
 def _own_work(folder: Path) -> Record:
