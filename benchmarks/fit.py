@@ -31,7 +31,7 @@ ROUNDS = [
 ]
 FOREST = [
     ("blog-forest", ["blog-forest"]),
-    ("default forest, 3,000 images", ["train.random_forest.train_samples=3000"]),
+    ("fast forest, 3,000 images", ["fast", "train.random_forest.train_samples=3000"]),
 ]
 
 

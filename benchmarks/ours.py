@@ -53,17 +53,20 @@ def _network(model: str, params: Params):
 
     start_keras(params.runtime)
 
-    from stages.learners.networks import build_cnn, build_mlp
+    from stages.learners.networks import build_networks
     from stages.learners.training import train
 
     about, section = load_about(), getattr(params.train, model)
-    network = {"mlp": build_mlp, "cnn": build_cnn}[model](section, about.height, about.width, len(about.class_names))
+    networks = build_networks(model, section, about.height, about.width, len(about.class_names))
     training, validation = load_split("train"), load_split("validation")
+    trained = []
 
     def fit() -> None:
-        train(network, section, training, validation, seed=params.runtime.seed, on_epoch=lambda *_: None)
+        trained[:] = train(
+            model, networks, section, training, validation, seed=params.runtime.seed, on_epoch=lambda *_: None
+        )
 
-    return fit, lambda images: network.predict(images, batch_size=1000, verbose=0)
+    return fit, lambda images: trained[0].predict(images, batch_size=1000, verbose=0)
 
 
 def _forest(params: Params):

@@ -86,6 +86,8 @@ class Network(Section):
     l1: Penalty
     l2: Penalty
     augmentation: Augmentation
+    ensemble_size: int = Field(ge=1, le=100, description="an integer, 1 … 100")
+    test_time_shift: int = Field(ge=0, le=3, description="an integer, 0 … 3")
     optimizer: Optimizer
     epochs: Count
     batch_size: Count
@@ -286,7 +288,7 @@ def _resolve(params: Params, key: str) -> Any:
 
 
 def _read_yaml() -> Any:
-    # The parser, and so the YAML version, that DVC reads the file with.
+    # The YAML version that DVC reads the file with; not its parser, which has no such messages.
     try:
         return YAML(typ="safe", pure=True).load(PARAMS.read_text(encoding="utf-8"))
     except MarkedYAMLError as error:

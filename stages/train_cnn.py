@@ -14,9 +14,8 @@ def main() -> None:
     device = start_keras(params.runtime)
 
     from stages.learners.keras_model import train_keras_model
-    from stages.learners.networks import build_cnn
 
-    train_keras_model(CNN, build_cnn, params, device)
+    train_keras_model(CNN, params, device)
 
 
 if __name__ == "__main__":

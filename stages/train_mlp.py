@@ -14,9 +14,8 @@ def main() -> None:
     device = start_keras(params.runtime)
 
     from stages.learners.keras_model import train_keras_model
-    from stages.learners.networks import build_mlp
 
-    train_keras_model(MLP, build_mlp, params, device)
+    train_keras_model(MLP, params, device)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,9 @@ from stages.provenance import cores, cpu_name
 from stages.start import run_stage
 from stages.tracking.training_run import training_run
 
+# Images times trees between two marks of the progress bar, at least: about a second of work.
+STEP = 500_000
+
 
 def main() -> None:
     params = load_params(TrainRandomForestParams)
@@ -78,7 +81,7 @@ def grow(params, seed: int, features: np.ndarray, labels: np.ndarray) -> RandomF
         n_jobs=-1,
         warm_start=True,
     )
-    step = max(1, params.n_estimators // 20)
+    step = max(1, params.n_estimators // 20, STEP // len(labels))
     with progress_bar(params.n_estimators, "train random-forest", "tree") as bar:
         for trees in range(step, params.n_estimators + step, step):
             forest.set_params(n_estimators=min(trees, params.n_estimators))

@@ -1,13 +1,13 @@
 """What the two Keras train stages have in common: load, build, train, save."""
 
 import time
-from collections.abc import Callable
 
 import keras
 import pandas as pd
 
 from stages.dataset.prepared import load_about, load_split
 from stages.learners.keras_file import save_keras
+from stages.learners.networks import build_networks
 from stages.learners.training import train
 from stages.models import Model
 from stages.provenance import cores, cpu_name
@@ -15,12 +15,12 @@ from stages.runtime import gpu_name
 from stages.tracking.training_run import training_run
 
 
-def train_keras_model(kind: Model, build: Callable[..., keras.Model], params, device: str) -> None:
-    """Train the network that `build` makes of `params.network`; write the model and its history."""
+def train_keras_model(kind: Model, params, device: str) -> None:
+    """Train what `params.network` describes; write the model and its history."""
     about = load_about()
     training, validation = load_split("train"), load_split("validation")
-    model = build(params.network, about.height, about.width, len(about.class_names))
-    model.summary()
+    networks = build_networks(kind.name, params.network, about.height, about.width, len(about.class_names))
+    networks[0].summary()
     processor = gpu_name() if device == "gpu" else cpu_name()
     print(f"{kind.name}: training on the {device.upper()} ({processor})", flush=True)
 
@@ -34,8 +34,9 @@ def train_keras_model(kind: Model, build: Callable[..., keras.Model], params, de
             }
         )
         start = time.perf_counter()
-        history, kept = train(
-            model,
+        model, history, kept = train(
+            kind.name,
+            networks,
             params.network,
             training,
             validation,

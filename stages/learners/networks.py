@@ -1,5 +1,6 @@
 """The two Keras networks, built from params.yaml alone."""
 
+import itertools
 import math
 from typing import Protocol
 
@@ -20,18 +21,26 @@ class NetworkParams(Protocol):
     l2: float
 
 
-def build_mlp(params: NetworkParams, height: int, width: int, classes: int) -> keras.Sequential:
+def build_networks(name: str, params, height: int, width: int, classes: int) -> list[keras.Sequential]:
+    """Return the `params.ensemble_size` networks of the model `name`, "mlp" or "cnn", which differ in their weights."""
+    build = {"mlp": build_mlp, "cnn": build_cnn}[name]
+    if params.ensemble_size == 1:
+        return [build(params, height, width, classes)]
+    return [build(params, height, width, classes, f"{name}_{each}") for each in range(1, params.ensemble_size + 1)]
+
+
+def build_mlp(params: NetworkParams, height: int, width: int, classes: int, name: str = "mlp") -> keras.Sequential:
     """Return a multilayer perceptron from float images (n, height, width) to probabilities (n, classes)."""
-    model = keras.Sequential(name="mlp")
+    model = keras.Sequential(name=name)
     model.add(keras.Input((height, width), name="images"))
     model.add(layers.Flatten())
     _add_dense_part(model, params, classes)
     return model
 
 
-def build_cnn(params, height: int, width: int, classes: int) -> keras.Sequential:
+def build_cnn(params, height: int, width: int, classes: int, name: str = "cnn") -> keras.Sequential:
     """Return a convolutional network from float images (n, height, width) to probabilities (n, classes)."""
-    model = keras.Sequential(name="cnn")
+    model = keras.Sequential(name=name)
     model.add(keras.Input((height, width), name="images"))
     model.add(layers.Reshape((height, width, 1)))
     for block in params.blocks:
@@ -60,6 +69,29 @@ def build_cnn(params, height: int, width: int, classes: int) -> keras.Sequential
     )
     _add_dense_part(model, params, classes)
     return model
+
+
+def averaged(networks: list[keras.Sequential], shift: int) -> keras.Model:
+    """Return the model whose probabilities are the mean over `networks` and over shifted images.
+
+    The shifts are all of up to `shift` pixels to each side, (2 * shift + 1)² of them; beyond the edge is 0. One
+    network without shifts is itself that model. (Committees: Ciresan, Meier & Schmidhuber, "Multi-column Deep
+    Neural Networks for Image Classification", 2012; shifts: Krizhevsky, Sutskever & Hinton, "ImageNet
+    Classification with Deep Convolutional Neural Networks", 2012.)
+    """
+    first = networks[0]
+    if len(networks) == 1 and not shift:
+        return first
+    _, height, width = first.input_shape
+    images = keras.Input((height, width), name="images")
+    padded = layers.ZeroPadding2D(shift, name="margin")(layers.Reshape((height, width, 1))(images))
+    probabilities = []
+    for top, left in itertools.product(range(2 * shift + 1), repeat=2):
+        crop = ((top, 2 * shift - top), (left, 2 * shift - left))
+        shifted = layers.Reshape((height, width))(layers.Cropping2D(crop, name=f"from_{top}_{left}")(padded))
+        probabilities += [network(shifted) for network in networks]
+    mean = layers.Average(name="mean", dtype="float32")(probabilities)
+    return keras.Model(images, mean, name=f"{first.name}_averaged")
 
 
 def optimizer(params, steps: int) -> keras.optimizers.Optimizer:

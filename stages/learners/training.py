@@ -10,7 +10,7 @@ import numpy as np
 from stages.dataset.prepared import Split
 from stages.errors import UserError
 from stages.learners.augmentation import Augmentation
-from stages.learners.networks import optimizer
+from stages.learners.networks import averaged, optimizer
 from stages.progress import progress_bar
 from stages.runtime import jit_compile, make_train_steps
 
@@ -23,47 +23,50 @@ Chunk = tuple[np.ndarray, np.ndarray]
 
 
 def train(
-    model: keras.Model,
+    name: str,
+    networks: list[keras.Sequential],
     params,
     training: Split,
     validation: Split,
     *,
     seed: int,
     on_epoch: Callable[[int, dict[str, float]], None],
-) -> tuple[dict[str, list[float]], int]:
-    """Train `model` in place, and return its history and the epoch (from 1) whose weights it has.
+) -> tuple[keras.Model, dict[str, list[float]], int]:
+    """Train `networks` in place; return the model that predicts with them, its history, and its epoch (from 1).
 
-    The history has a list with one value per epoch for each name in `HISTORY`. `on_epoch` gets the
-    epoch and these values as they happen. Loss includes the l1 and l2 penalties.
+    `name` is what the user knows the model by, "mlp" or "cnn".
+    The model is their mean, also over `params.test_time_shift`. The history has a list with one value per
+    epoch for each name in `HISTORY`: training's are the mean of the networks', validation's the model's.
+    `on_epoch` gets the epoch and these values as they happen. Loss includes the l1 and l2 penalties.
     Raises `UserError` after the first epoch whose loss is not finite.
     """
     steps = math.ceil(len(training.labels) / params.batch_size)
-    model.compile(
-        optimizer=optimizer(params.optimizer, steps=params.epochs * steps),
-        loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-        jit_compile=jit_compile(),
-    )
-    train_steps = make_train_steps(model, params.batch_size)
+    model = averaged(networks, params.test_time_shift)
+    measured = {"loss": "sparse_categorical_crossentropy", "metrics": ["accuracy"], "jit_compile": jit_compile()}
+    model.compile(**measured)
+    for network in networks:
+        network.compile(optimizer=optimizer(params.optimizer, steps=params.epochs * steps), **measured)
+    train_steps = [make_train_steps(network, params.batch_size) for network in networks]
     validation_images, validation_labels = np.asarray(validation.images), np.asarray(validation.labels)
     history: dict[str, list[float]] = {name: [] for name in HISTORY}
     best, best_weights = 0, None
-    with progress_bar(params.epochs * steps, f"train {model.name}", "step") as bar:
+    with progress_bar(params.epochs * steps * len(networks), f"train {name}", "step") as bar:
         for epoch in range(1, params.epochs + 1):
             sums = dict.fromkeys(("loss", "accuracy"), 0.0)
             for images, labels in one_ahead(chunks(training, params, seed, epoch)):
-                means = train_steps(images, labels)
-                for name in sums:
-                    sums[name] += means[name] * len(labels)
-                bar.update(math.ceil(len(labels) / params.batch_size))
+                for train_network in train_steps:
+                    means = train_network(images, labels)
+                    for metric in sums:
+                        sums[metric] += means[metric] * len(labels) / len(networks)
+                    bar.update(math.ceil(len(labels) / params.batch_size))
             validated = model.evaluate(
                 validation_images, validation_labels, batch_size=1000, verbose=0, return_dict=True
             )
-            values = {f"train_{name}": total / len(training.labels) for name, total in sums.items()}
-            values |= {f"val_{name}": float(validated[name]) for name in sums}
-            _check_finite(model.name, epoch, values)
-            for name, value in values.items():
-                history[name].append(value)
+            values = {f"train_{metric}": total / len(training.labels) for metric, total in sums.items()}
+            values |= {f"val_{metric}": float(validated[metric]) for metric in sums}
+            _check_finite(name, epoch, values)
+            for metric, value in values.items():
+                history[metric].append(value)
             bar.set_postfix_str(f"epoch {epoch}/{params.epochs}, val_accuracy {values['val_accuracy']:.4f}")
             on_epoch(epoch, values)
 
@@ -74,9 +77,9 @@ def train(
             if params.early_stopping_patience and epoch - best >= params.early_stopping_patience:
                 break
     if best_weights is None:
-        return history, epoch
+        return model, history, epoch
     model.set_weights(best_weights)
-    return history, best
+    return model, history, best
 
 
 def chunks(training: Split, params, seed: int, epoch: int) -> Iterator[Chunk]:
