@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.fit import FOREST, ROUNDS
 from benchmarks.results import Record, Results
 from benchmarks.scaling import IMAGES, STAGES
-from stages.provenance import versions
+from stages.fingerprints import versions
 
 README = Path(__file__).parent / "README.md"
 # What stands above it is written by hand.

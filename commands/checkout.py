@@ -9,9 +9,10 @@ from pathlib import Path
 
 from commands.dvc_console import run_dvc
 from stages.errors import UserError, without_credentials
+from stages.fingerprints import file_md5, folder_md5
 from stages.models import ALL_MODELS
 from stages.paths import PREPARED
-from stages.provenance import file_md5, folder_md5, main_repository
+from stages.provenance import main_repository
 from stages.tracking.record import DIFF, MODEL_MD5, REPEAT_OF
 from stages.tracking.store import connect, first_line, tracking_uri
 

@@ -15,6 +15,8 @@ from stages.models import ALL_MODELS
 from stages.params import EvaluateParams, load_params
 from stages.paths import REPEATS
 from stages.provenance import main_repository
+from stages.tracking.repeats import record_repeats
+from stages.tracking.store import first_line
 
 MAX_SEED = 2**32 - 1
 SHOWN = {"test_accuracy": "test accuracy", "test_loss": "log loss", "val_accuracy": "validation accuracy"}
@@ -53,7 +55,13 @@ def run(arguments: argparse.Namespace) -> None:
     file = _file(arguments.recipe)
     file.write_text(json.dumps({"seeds": list(seeds), **summary}, indent=2) + "\n", encoding="utf-8")
     _print_table(summary, len(seeds))
-    print(f"Every value: {file}. In MLflow (uv run mnist ui) they are told apart by the param runtime.seed.")
+    print(f"Every value: {file}", flush=True)
+    try:
+        record_repeats(prefix, list(seeds), summary)
+    except Exception as error:
+        print(f"warning: MLflow did not take mean and standard deviation: {first_line(error)}")
+    else:
+        print(f'In MLflow (uv run mnist ui): the run "{prefix}: {len(seeds)} seeds"')
 
 
 def _file(recipe: str | None) -> Path:
@@ -69,6 +77,8 @@ def _summary(values: list[dict[str, float]]) -> dict[str, dict]:
             "values": [each[metric] for each in values],
         }
         for metric in values[0]
+        # Counts and marks do not spread.
+        if isinstance(values[0][metric], float)
     }
 
 

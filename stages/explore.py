@@ -1,4 +1,4 @@
-"""Show the data: class counts, example images and the mean image of each class, into reports/explore.
+"""Show the data, into reports/explore: counts, examples, means, outliers, PCA, UMAP and how far they part the classes.
 
 python -m stages.explore
 """
@@ -8,38 +8,106 @@ import shutil
 import numpy as np
 import pandas as pd
 
-from stages.dataset.prepared import load_about, load_split
-from stages.evaluation.figures import draw_class_counts, draw_image_grid, draw_images
-from stages.params import ExploreParams, load_params
+from stages.dataset.prepared import About, Split, load_about, load_split
+from stages.exploration.embeddings import COMPONENTS, outliers, principal_components, purity, umap_embedding
+from stages.exploration.figures import (
+    draw_class_counts,
+    draw_explained_variance,
+    draw_points,
+)
+from stages.params import Explore, ExploreParams, load_params
 from stages.paths import EXPLORE
+from stages.pictures import draw_tiles
 from stages.start import run_stage
 
-EXAMPLES_PER_CLASS = 12
+IMAGES_PER_CLASS = 12
 
 
 def main() -> None:
-    load_params(ExploreParams)
+    params = load_params(ExploreParams).explore
     about = load_about()
     splits = {name: load_split(name) for name in ("train", "validation", "test")}
-    training = splits["train"]
-    names = about.class_names
-    of_class = [np.flatnonzero(training.labels == label) for label in range(len(names))]
-
-    counts = pd.DataFrame(
-        {name: np.bincount(split.labels, minlength=len(names)) for name, split in splits.items()},
-        index=pd.Index(names, name="class"),
-    )
-    means = np.stack([training.images[members].mean(axis=0) for members in of_class])
-    examples = [training.images[members[:EXAMPLES_PER_CLASS]] for members in of_class]
+    training = Split(np.asarray(splits["train"].images), np.asarray(splits["train"].labels))
 
     if EXPLORE.exists():
         shutil.rmtree(EXPLORE)
     EXPLORE.mkdir(parents=True)
+    _show_classes(splits, about)
+    components, ratio = principal_components(training.images, COMPONENTS)
+    _show_images(training, components, about)
+    _show_variance(ratio, about)
+    _show_points(training, components, about, params)
+
+
+def _show_classes(splits: dict[str, Split], about: About) -> None:
+    names = about.class_names
+    counts = pd.DataFrame(
+        {name: np.bincount(split.labels, minlength=len(names)) for name, split in splits.items()},
+        index=pd.Index(names, name="class"),
+    )
     counts.to_csv(EXPLORE / "class_counts.csv")
     draw_class_counts(counts, EXPLORE / "class_counts.png", about.dataset)
-    draw_image_grid(examples, names, EXPLORE / "examples.png", f"{about.dataset}: training images")
-    draw_images(means, names, EXPLORE / "mean_images.png", f"{about.dataset}: mean image of each class")
     print(counts.to_string())
+
+
+def _show_images(training: Split, components: np.ndarray, about: About) -> None:
+    names = about.class_names
+    of_class = [np.flatnonzero(training.labels == label) for label in range(len(names))]
+    far = outliers(components, training.labels, IMAGES_PER_CLASS)
+    means = np.stack([training.images[members].mean(axis=0) for members in of_class])
+    draw_tiles(means, names, EXPLORE / "mean_images.png", f"{about.dataset}: mean image of each class", columns=5)
+    first = [members[:IMAGES_PER_CLASS] for members in of_class]
+    farthest = [far.loc[far["class"] == label, "index"] for label in range(len(names))]
+    for file, rows, words in (
+        ("examples", first, "training images"),
+        ("outliers", farthest, "farthest from their class"),
+    ):
+        # A row for each class, whose name stands over its first image.
+        captions = [
+            name if not column else "" for name, row in zip(names, rows, strict=True) for column in range(len(row))
+        ]
+        draw_tiles(
+            training.images[np.concatenate(rows)],
+            captions,
+            EXPLORE / f"{file}.png",
+            f"{about.dataset}: {words}",
+            columns=IMAGES_PER_CLASS,
+        )
+    far["class"] = far["class"].map(dict(enumerate(names)))
+    far.round(4).to_csv(EXPLORE / "outliers.csv", index=False)
+
+
+def _show_variance(ratio: np.ndarray, about: About) -> None:
+    components = pd.RangeIndex(1, len(ratio) + 1, name="component")
+    table = pd.DataFrame({"explained_variance": ratio.round(6)}, index=components)
+    table.to_csv(EXPLORE / "explained_variance.csv")
+    title = f"{about.dataset}: {len(ratio)} components explain {100 * ratio.sum():.1f} %"
+    draw_explained_variance(ratio, EXPLORE / "explained_variance.png", title)
+
+
+def _show_points(training: Split, components: np.ndarray, about: About, params: Explore) -> None:
+    """Draw the images in the plane, and measure on a sample how well each space keeps the classes apart."""
+    names, count = about.class_names, len(training.labels)
+    plane = components[:, :2]
+    title = f"{about.dataset}: two principal components of {count:,} images"
+    draw_points(plane, training.labels, names, EXPLORE / "pca.png", title, params.seed)
+
+    random = np.random.default_rng(params.seed)
+    sample = np.sort(random.choice(count, min(params.sample_size, count), replace=False))
+    labels = training.labels[sample]
+    spaces = {
+        "pixels": training.images[sample].reshape(len(sample), -1),
+        f"{components.shape[1]} principal components": components[sample],
+        "2 principal components": plane[sample],
+    }
+    if params.umap:
+        print(f"explore: UMAP of {len(sample):,} images …", flush=True)
+        spaces["UMAP"] = umap_embedding(training.images[sample], params.seed)
+        title = f"{about.dataset}: UMAP of {len(sample):,} images"
+        draw_points(spaces["UMAP"], labels, names, EXPLORE / "umap.png", title, params.seed)
+    table = pd.DataFrame({space: purity(points, labels) for space, points in spaces.items()}).T.round(4)
+    table.rename_axis("space").to_csv(EXPLORE / "purity.csv")
+    print(table.to_string())
 
 
 if __name__ == "__main__":

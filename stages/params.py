@@ -8,7 +8,15 @@ import difflib
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
@@ -35,6 +43,7 @@ OptionalCount = Annotated[
 ]
 Penalty = Annotated[float, Field(ge=0, le=100, description="a number, 0 … 100")]
 Share = Annotated[float, Field(ge=0, le=0.95, description="a number, 0 … 0.95")]
+Fraction = Annotated[float, Field(ge=0, le=1, description="a number, 0 … 1")]
 Shares = Annotated[
     Annotated[float, Field(ge=0, le=0.95)] | list[Annotated[float, Field(ge=0, le=0.95)]],
     Field(description="a number, 0 … 0.95, or a list of one per hidden layer"),
@@ -54,6 +63,12 @@ class Preprocess(Section):
     validation_fraction: float = Field(gt=0, le=0.5, description="a number above 0, at most 0.5")
     seed: Seed
     deskew: Flag
+
+
+class Explore(Section):
+    sample_size: int = Field(ge=50, le=1_000_000, description="an integer, 50 … 1000000")
+    umap: Flag
+    seed: Seed
 
 
 class Runtime(Section):
@@ -154,11 +169,33 @@ class Train(Section):
     random_forest: RandomForest
 
 
+class Accuracies(Section):
+    mlp: Fraction
+    cnn: Fraction
+    random_forest: Fraction
+
+
+AccuraciesByDataSet = create_model(
+    "AccuraciesByDataSet", __base__=Section, **dict.fromkeys(CATALOGUE, (Accuracies, ...))
+)
+
+
+class Gate(Section):
+    enforce: Flag
+    minimum_accuracy: AccuraciesByDataSet
+
+    def minimum(self, dataset: str, model: str) -> float:
+        """Return the accuracy that `model` must reach on `dataset`."""
+        return getattr(getattr(self.minimum_accuracy, dataset), model)
+
+
 class Params(Section):
     data: Data
     preprocess: Preprocess
+    explore: Explore
     runtime: Runtime
     train: Train
+    gate: Gate
 
     @model_validator(mode="after")
     def _fits_the_data_set(self):
@@ -212,7 +249,7 @@ class PreprocessParams:
 
 @dataclass(frozen=True)
 class ExploreParams:
-    """None: `explore` only has the whole file checked."""
+    explore: Explore = _key("explore")
 
 
 @dataclass(frozen=True)

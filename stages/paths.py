@@ -13,5 +13,6 @@ MODELS = Path("models")
 REPORTS = Path("reports")
 EXPLORE = REPORTS / "explore"
 METRICS = REPORTS / "metrics.json"
+COMPARISON = REPORTS / "comparison.json"
 INDEX = REPORTS / "index.html"
 REPEATS = REPORTS / "repeats.json"

@@ -1,12 +1,9 @@
-"""Where a result comes from: the commit, the files' md5 as DVC computes it, the packages."""
+"""Where a result comes from: the repository, the commit, the machine."""
 
-import hashlib
-import json
 import os
 import platform
 import subprocess
 import tempfile
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 # What a run makes itself: a change there does not make the commit another one.
@@ -26,22 +23,6 @@ def main_repository() -> Path:
     if found:
         return Path(before)
     return next((folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir()), here)
-
-
-def file_md5(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
-
-
-def folder_md5(folder: Path) -> str:
-    """Return the md5 that dvc.lock records for `folder`, "….dir"."""
-    listing = [
-        {"md5": file_md5(path), "relpath": path.relative_to(folder).as_posix()}
-        for path in folder.rglob("*")
-        if path.is_file()
-    ]
-    listing.sort(key=lambda entry: entry["relpath"])
-    return hashlib.md5(json.dumps(listing, sort_keys=True).encode()).hexdigest() + ".dir"
 
 
 def git_state() -> tuple[dict[str, str], bytes]:
@@ -74,17 +55,6 @@ def _git(*arguments: str, **environment: str) -> bytes:
     return subprocess.run(
         ("git", *arguments), check=True, capture_output=True, env={**os.environ, **environment}
     ).stdout
-
-
-def versions(*packages: str) -> dict[str, str]:
-    """Return the versions of Python and of the installed ones among `packages`."""
-    found = {"python": platform.python_version()}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def cpu_name() -> str:

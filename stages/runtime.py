@@ -89,6 +89,37 @@ def _tensorflow_train_steps(model, batch_size: int) -> Callable[[np.ndarray, np.
     return train_steps
 
 
+def input_gradients(model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return the gradient of the probability of each image's class: float32 (n, height, width).
+
+    `images` are float32 (n, height, width), `classes` integers (n,).
+    """
+    import keras
+
+    chosen = np.eye(model.output_shape[-1], dtype=np.float32)[classes]
+
+    def total(images):
+        return keras.ops.sum(model(images, training=False) * chosen)
+
+    backend = keras.config.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        variable = tf.Variable(images)
+        with tf.GradientTape() as tape:
+            result = total(variable)
+        return tape.gradient(result, variable).numpy()
+    if backend == "jax":
+        import jax
+
+        return np.asarray(jax.grad(total)(images))
+    import torch
+
+    tensor = torch.tensor(images, requires_grad=True)
+    total(tensor).backward()
+    return tensor.grad.cpu().numpy()
+
+
 def gpu_name() -> str:
     """Return the name of the GPU that the backend trains on."""
     backend = os.environ["KERAS_BACKEND"]

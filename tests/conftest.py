@@ -33,6 +33,8 @@ NOT_OUTPUTS = (".dvc/**", "mlflow.db*", "mlartifacts/**", "**/__pycache__/**")
 SMALL = {
     "data.name": "digits",
     "preprocess.deskew": True,
+    # It compiles for ten seconds, however small the data.
+    "explore.umap": False,
     "train.mlp.hidden_units": [64],
     "train.mlp.test_time_shift": 1,
     "train.mlp.epochs": 12,

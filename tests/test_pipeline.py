@@ -90,7 +90,13 @@ def test_every_report_is_there(reproduced):
         "class_counts.csv",
         "class_counts.png",
         "examples.png",
+        "explained_variance.csv",
+        "explained_variance.png",
         "mean_images.png",
+        "outliers.csv",
+        "outliers.png",
+        "pca.png",
+        "purity.csv",
     }
     page = (reports / "index.html").read_text()
     assert f"{100 * metrics(reproduced)['cnn']['test_accuracy']:.2f} %" in page
@@ -101,6 +107,7 @@ def test_every_report_is_there(reproduced):
 def test_dvc_shows_metrics_params_and_plots(reproduced):
     shown = json.loads(reproduced.run("dvc", "metrics", "show", "--json").stdout)
     assert shown[""]["data"]["reports/metrics.json"]["data"] == metrics(reproduced)
+    assert "mlp_vs_cnn" in shown[""]["data"]["reports/comparison.json"]["data"]
     assert "params.yaml" in reproduced.run("dvc", "params", "diff", "HEAD~1", "--all").stdout
     plots = json.loads(reproduced.run("dvc", "plots", "show", "--json").stdout)["data"]
     assert {"reports/mlp/confusion_matrix.csv", "Loss per epoch (CNN)"} <= set(plots)
@@ -161,6 +168,31 @@ def test_every_logged_model_takes_raw_images_and_scores_the_same(reproduced, mon
         folder = mlflow.artifacts.download_artifacts(f"runs:/{run.info.run_id}/model")
         assert not [name for _, _, files in os.walk(folder) for name in files if name.endswith(".pkl")]
     assert len(signatures) == 1
+
+
+def test_a_model_below_its_minimum_is_marked_everywhere_and_loses_the_alias(checked_out):
+    clone = checked_out
+    clone.run("mnist", "publish")
+    assert client(clone).get_model_version_by_alias("digits", "champion")
+    clone.set_params({f"gate.minimum_accuracy.digits.{model}": 1.0 for model in MODELS})
+    output = clone.run("dvc", "repro").stdout
+    assert ran(output) == ["evaluate"]
+    assert "gate: mlp, cnn, random_forest below gate.minimum_accuracy" in output
+    assert not any(values["gate_passed"] for values in metrics(clone).values())
+    assert (clone.folder / "reports/index.html").read_text().count('class="missed"') == 3
+    assert [runs(clone)[name][0].data.tags["gate"] for name in MODELS.values()] == ["missed"] * 3
+    with pytest.raises(mlflow.exceptions.MlflowException, match="champion"):
+        client(clone).get_model_version_by_alias("digits", "champion")
+
+    # Enforced it is an error, after everything is written; and nothing to be surprised by once it is met.
+    clone.set_params({"gate.enforce": True})
+    done = clone.run("dvc", "repro", check=False)
+    assert done.returncode != 0
+    assert "Everything is written and logged" in done.stdout
+    assert "Traceback" not in done.stdout
+    clone.set_params({f"gate.minimum_accuracy.digits.{model}": 0.5 for model in MODELS})
+    clone.run("dvc", "repro")
+    assert client(clone).get_model_version_by_alias("digits", "champion")
 
 
 def test_an_edit_reruns_what_depends_on_it_and_going_back_trains_nothing(checked_out):

@@ -1,72 +1,13 @@
-"""The pictures: PNG files whose bytes depend on the data alone."""
+"""The pictures of the models' results."""
 
 from pathlib import Path
-
-import matplotlib
-
-matplotlib.use("agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from sklearn.metrics import ConfusionMatrixDisplay
 
-# What a reader sees first is that training and validation differ: blue and orange do so for all eyes.
-TRAINING, VALIDATION = "#0072b2", "#e69f00"
-plt.rcParams.update(
-    {
-        "figure.dpi": 110,
-        "savefig.bbox": "tight",
-        "font.size": 9,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-    }
-)
-
-
-def draw_class_counts(counts: pd.DataFrame, path: Path, dataset: str) -> None:
-    """Draw `counts`, one row per class and one column per split."""
-    figure, axes = plt.subplots(1, counts.shape[1], figsize=(10, 3.2), sharey=True, layout="constrained")
-    for axis, split in zip(axes, counts, strict=True):
-        bars = axis.barh(counts.index, counts[split], color=TRAINING)
-        axis.bar_label(bars, padding=2, fontsize=7)
-        axis.set_title(f"{split}: {counts[split].sum():,} images")
-        axis.margins(x=0.15)
-    axes[0].invert_yaxis()
-    axes[0].set_ylabel("class")
-    figure.suptitle(f"{dataset}: images per class")
-    _save(figure, path)
-
-
-def draw_image_grid(rows: list[np.ndarray], names: list[str], path: Path, title: str) -> None:
-    """Draw one row per class: `rows` has an array (n, height, width), 0 to 1, for each."""
-    columns = max(len(row) for row in rows)
-    figure, axes = plt.subplots(len(rows), columns, figsize=(columns * 0.62 + 1, len(rows) * 0.62 + 0.4), squeeze=False)
-    for name, row, row_axes in zip(names, rows, axes, strict=True):
-        for axis in row_axes:
-            axis.axis("off")
-        for image, axis in zip(row, row_axes, strict=False):
-            _show(axis, image)
-        row_axes[0].text(-0.2, 0.5, name, transform=row_axes[0].transAxes, ha="right", va="center")
-    figure.suptitle(title, y=0.95)
-    _save(figure, path)
-
-
-def draw_images(images: np.ndarray, names: list[str], path: Path, title: str) -> None:
-    """Draw images (n, height, width), 0 to 1, with a name over each."""
-    columns = 5
-    rows = -(-len(images) // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(columns * 1.3, rows * 1.5 + 0.3), squeeze=False, layout="constrained"
-    )
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, image, name in zip(axes.flat, images, names, strict=False):
-        _show(axis, image)
-        axis.set_title(name)
-    figure.suptitle(title)
-    _save(figure, path)
+from stages.pictures import BLUE, ORANGE, save
 
 
 def draw_confusion_matrix(matrix: np.ndarray, names: list[str], path: Path, title: str) -> None:
@@ -94,7 +35,7 @@ def draw_confusion_matrix(matrix: np.ndarray, names: list[str], path: Path, titl
     if max(map(len, names)) > 2:
         axis.tick_params(axis="x", rotation=45)
         plt.setp(axis.get_xticklabels(), ha="right", rotation_mode="anchor")
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_history(history: pd.DataFrame, path: Path, title: str) -> None:
@@ -102,8 +43,8 @@ def draw_history(history: pd.DataFrame, path: Path, title: str) -> None:
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     for axis, quantity in zip(axes, ("loss", "accuracy"), strict=True):
         for split, label, color in (
-            ("train", "training", TRAINING),
-            ("val", "validation", VALIDATION),
+            ("train", "training", BLUE),
+            ("val", "validation", ORANGE),
         ):
             axis.plot(
                 history["epoch"],
@@ -118,14 +59,31 @@ def draw_history(history: pd.DataFrame, path: Path, title: str) -> None:
         axis.grid(alpha=0.25)
     axes[0].legend(frameon=False)
     figure.suptitle(title)
-    _save(figure, path)
+    save(figure, path)
 
 
-def _show(axis, image: np.ndarray) -> None:
-    axis.imshow(image, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+def draw_reliability(bins: pd.DataFrame, error: float, path: Path, title: str) -> None:
+    """Draw accuracy over confidence for the bins of `scores.calibration`; `error` is the expected calibration error."""
+    figure, (axis, below) = plt.subplots(
+        2, 1, figsize=(4.6, 5.2), sharex=True, height_ratios=(3, 1), layout="constrained"
+    )
+    axis.plot((0, 1), (0, 1), color="grey", linestyle="--", linewidth=1, label="as sure as right")
+    axis.plot(bins["confidence"], bins["accuracy"], color=BLUE, marker="o", markersize=4, label="model")
+    axis.set(ylabel="accuracy", title=title, xlim=(0, 1.02), ylim=(0, 1.02))
+    axis.legend(frameon=False, loc="upper left", title=f"calibration error {error:.4f}")
+    below.bar(bins["confidence"], bins["images"], width=0.03, color=BLUE)
+    below.set(xlabel="probability of the predicted class", ylabel="images", yscale="log")
+    save(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> None:
-    # The version of matplotlib would be in the file otherwise.
-    figure.savefig(path, metadata={"Software": None})
-    plt.close(figure)
+def draw_importance(maps: dict[str, np.ndarray], mean_image: np.ndarray, path: Path, title: str) -> None:
+    """Draw heat maps (height, width) by their name, with the outline of the mean image on each."""
+    figure, axes = plt.subplots(1, len(maps), figsize=(4.4 * len(maps), 4), squeeze=False, layout="constrained")
+    for axis, (name, heat) in zip(axes.flat, maps.items(), strict=True):
+        shown = axis.imshow(np.maximum(heat, 0), cmap="viridis", interpolation="nearest")
+        axis.contour(mean_image, levels=3, colors="white", linewidths=0.6)
+        axis.set_title(name)
+        axis.axis("off")
+        figure.colorbar(shown, ax=axis, shrink=0.8)
+    figure.suptitle(title)
+    save(figure, path)

@@ -5,24 +5,44 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from pydantic import BaseModel
 from ruamel.yaml import YAML
 from ruamel.yaml.representer import RoundTripRepresenter
 
 from stages.dataset.prepared import About
+from stages.evaluation.comparison import SIGNIFICANCE
+from stages.evaluation.scores import CONFIDENCE_LEVEL
+from stages.fingerprints import file_md5, folder_md5, versions
+from stages.models import Model
+from stages.params import Params
+from stages.paths import EXPLORE, PREPARED
+
+# How the page calls the figures, in the order in which it shows them.
+FIGURES = {
+    "test_accuracy": "accuracy",
+    "test_top2_accuracy": "top-2 accuracy",
+    "test_loss": "log loss",
+    "test_brier": "Brier score",
+    "test_ece": "expected calibration error",
+    "test_precision": "macro precision",
+    "test_recall": "macro recall",
+    "test_f1": "macro F1",
+}
 
 
 @dataclass(frozen=True)
 class Section:
-    """What the page shows of one model; its pictures lie in `folder`."""
+    """What the page shows of one model beside the files in its folder."""
 
-    title: str
+    model: Model
     metrics: dict[str, float]
-    folder: Path
+    overfitting: str
 
 
-def write_report(path: Path, about: About, sections: list[Section], params: BaseModel, notice: str | None) -> None:
+def write_report(
+    path: Path, about: About, sections: list[Section], comparison: dict, params: Params, notice: str | None
+) -> None:
     """Write the page; `params` are those of params.yaml, `notice` is what the reader must not miss."""
     environment = Environment(
         loader=PackageLoader("stages.evaluation", "."),
@@ -31,14 +51,62 @@ def write_report(path: Path, about: About, sections: list[Section], params: Base
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["picture"] = _picture
+    environment.globals |= {"picture": _picture, "table": pd.read_csv, "file_md5": file_md5}
+    environment.filters |= {"percent": lambda share: f"{100 * share:.2f} %", "p_value": _p_value}
+    best = max(sections, key=lambda section: section.metrics["val_accuracy"])
     page = environment.get_template("report.html.jinja").render(
-        about=about, sections=sections, params=_yaml(params), notice=notice
+        about=about,
+        sections=sections,
+        best=best,
+        minimum={section.model.name: params.gate.minimum(about.dataset, section.model.name) for section in sections},
+        figures=FIGURES,
+        level=CONFIDENCE_LEVEL,
+        pairs=_pairs(sections, comparison),
+        comparison=comparison,
+        explore=EXPLORE,
+        data_md5=folder_md5(PREPARED),
+        packages=_packages(sections),
+        params=_yaml(params),
+        notice=notice,
     )
     path.write_text(page + "\n", encoding="utf-8")
 
 
-def _yaml(params: BaseModel) -> str:
+def _pairs(sections: list[Section], comparison: dict) -> list[dict]:
+    """Return every two models with what McNemar's test says of them, in words."""
+    titles = {section.model.name: section.model.title for section in sections}
+    found = []
+    for key, pair in comparison.items():
+        first, found_pair, second = key.partition("_vs_")
+        if not found_pair:
+            continue
+        only_first, only_second = pair[f"only_{first}_right"], pair[f"only_{second}_right"]
+        better = first if only_first > only_second else second
+        real = pair["p_adjusted"] < SIGNIFICANCE
+        found.append(
+            {
+                **pair,
+                "first": titles[first],
+                "second": titles[second],
+                "only_first": only_first,
+                "only_second": only_second,
+                "verdict": f"{titles[better]} is better" if real else "may be chance",
+            }
+        )
+    return found
+
+
+def _p_value(value: float) -> str:
+    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
+
+
+def _packages(sections: list[Section]) -> dict[str, str]:
+    """Return the versions of the packages behind the models; Python's own makes no difference to them."""
+    names = {name for section in sections for name in section.model.packages}
+    return {name: number for name, number in versions(*sorted(names)).items() if name != "python"}
+
+
+def _yaml(params: Params) -> str:
     """Return the values alone: an edited comment reruns nothing, so it must not show."""
     text = io.StringIO()
     yaml = YAML()

@@ -1,44 +1,180 @@
-"""The figures of one model on one split."""
+"""The figures of one model on one split, each with its 95 % confidence interval."""
+
+from functools import cache
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
+from scipy.stats import binomtest
+from sklearn.metrics import (
+    brier_score_loss,
+    confusion_matrix,
+    log_loss,
+    precision_recall_fscore_support,
+    top_k_accuracy_score,
+)
+
+CONFIDENCE_LEVEL = 0.95
+RESAMPLES = 1000
+# Equal widths of confidence, from 0 to 1.
+CALIBRATION_BINS = 15
+
+Interval = tuple[float, float]
 
 
 def scores(prefix: str, labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """Return accuracy, log loss (natural logarithm) and macro precision, recall and F1, named `{prefix}_…`.
+    """Return the figures of one split, named `{prefix}_…`.
 
-    `labels` are integers (n,), `probabilities` floats (n, classes). A class that is never predicted
-    has precision 0.
+    Accuracy, log loss (natural logarithm), Brier score (the sum over the classes, 0 to 2), expected
+    calibration error, top-2 accuracy, and macro precision, recall and F1. `labels` are integers (n,),
+    `probabilities` floats (n, classes). A class that is never predicted has precision 0.
     """
     classes = np.arange(probabilities.shape[1])
-    predicted = probabilities.argmax(axis=1)
+    normal = _normalized(probabilities)
+    predicted = normal.argmax(axis=1)
     precision, recall, f1, _ = precision_recall_fscore_support(
         labels, predicted, labels=classes, average="macro", zero_division=0
     )
-    # float32 rows of a softmax add up to 1 only nearly; log_loss wants it exactly.
-    normal = probabilities.astype(np.float64)
-    normal /= normal.sum(axis=1, keepdims=True)
-    return {
-        f"{prefix}_accuracy": float(np.mean(predicted == labels)),
-        f"{prefix}_loss": float(log_loss(labels, normal, labels=classes)),
-        f"{prefix}_precision": float(precision),
-        f"{prefix}_recall": float(recall),
-        f"{prefix}_f1": float(f1),
+    found = {
+        "accuracy": np.mean(predicted == labels),
+        "loss": log_loss(labels, normal, labels=classes),
+        "brier": brier_score_loss(labels, normal, labels=classes),
+        "ece": expected_calibration_error(labels, normal),
+        "top2_accuracy": top_k_accuracy_score(labels, normal, k=2, labels=classes),
+        "precision": precision,
+        "recall": recall,
+        "f1": f1,
     }
+    return {f"{prefix}_{name}": float(value) for name, value in found.items()}
+
+
+def intervals(prefix: str, labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Interval]:
+    """Return low and high end for each figure of `scores`.
+
+    Wilson's interval (1927) for accuracy and top-2 accuracy, which are proportions; for the others percentiles of
+    `RESAMPLES` bootstrap samples (Efron, "Bootstrap Methods", 1979), the same ones at every call.
+    """
+    normal = _normalized(probabilities)
+    count, classes = normal.shape
+    predicted = normal.argmax(axis=1)
+    true_class = normal[np.arange(count), labels]
+    weights = _resamples(count)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return weights @ values / count
+
+    matrices = _confusion_matrices(weights, labels, predicted, classes)
+    precision, recall, f1 = _precision_recall_f1(matrices)
+    resampled = {
+        "loss": mean(-np.log(true_class.clip(np.finfo(np.float64).eps))),
+        "brier": mean(((normal - np.eye(classes)[labels]) ** 2).sum(axis=1)),
+        "ece": _calibration_errors(weights, normal.max(axis=1), predicted == labels),
+        "precision": precision.mean(axis=1),
+        "recall": recall.mean(axis=1),
+        "f1": f1.mean(axis=1),
+    }
+    found = {f"{prefix}_{name}": _percentiles(values) for name, values in resampled.items()}
+    figures = scores(prefix, labels, probabilities)
+    for name in (f"{prefix}_accuracy", f"{prefix}_top2_accuracy"):
+        found[name] = wilson(round(figures[name] * count), count)
+    return found
 
 
 def per_class(labels: np.ndarray, predicted: np.ndarray, names: list[str]) -> pd.DataFrame:
-    """Return precision, recall, F1 and support (number of images), one row per class."""
-    precision, recall, f1, support = precision_recall_fscore_support(
-        labels, predicted, labels=np.arange(len(names)), zero_division=0
-    )
-    return pd.DataFrame(
-        {"precision": precision, "recall": recall, "f1": f1, "support": support},
-        index=pd.Index(names, name="class"),
-    )
+    """Return precision, recall, F1, each with `_low` and `_high`, and support (number of images) of each class."""
+    classes = np.arange(len(names))
+    precision, recall, f1, support = precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=0)
+    weights = _resamples(len(labels))
+    _, _, resampled = _precision_recall_f1(_confusion_matrices(weights, labels, predicted, len(names)))
+    right = np.bincount(labels[labels == predicted], minlength=len(names))
+    ends = {
+        "precision": [wilson(*pair) for pair in zip(right, np.bincount(predicted, minlength=len(names)), strict=True)],
+        "recall": [wilson(*pair) for pair in zip(right, support, strict=True)],
+        "f1": [_percentiles(values) for values in resampled.T],
+    }
+    columns: dict[str, np.ndarray | list[float]] = {}
+    for name, values in (("precision", precision), ("recall", recall), ("f1", f1)):
+        columns[name] = values
+        columns[f"{name}_low"], columns[f"{name}_high"] = zip(*ends[name], strict=True)
+    return pd.DataFrame({**columns, "support": support}, index=pd.Index(names, name="class"))
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """Return counts (actual, predicted)."""
     return confusion_matrix(labels, predicted, labels=np.arange(classes))
+
+
+def calibration(labels: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
+    """Return mean confidence, accuracy and number of images for each bin of confidence that has any."""
+    normal = _normalized(probabilities)
+    confidence = normal.max(axis=1)
+    table = pd.DataFrame(
+        {"bin": _bins(confidence), "confidence": confidence, "accuracy": normal.argmax(axis=1) == labels}
+    )
+    return table.groupby("bin").agg(
+        confidence=("confidence", "mean"), accuracy=("accuracy", "mean"), images=("accuracy", "size")
+    )
+
+
+def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return the mean distance of confidence and accuracy over bins of confidence, weighted by their images.
+
+    (Naeini, Cooper & Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian Binning", 2015.)
+    """
+    bins = calibration(labels, probabilities)
+    return float(np.average((bins["accuracy"] - bins["confidence"]).abs(), weights=bins["images"]))
+
+
+def wilson(successes: int, count: int) -> Interval:
+    """Return Wilson's interval of a proportion; of nothing, 0 to 1."""
+    if not count:
+        return 0.0, 1.0
+    interval = binomtest(int(successes), int(count)).proportion_ci(CONFIDENCE_LEVEL, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def _normalized(probabilities: np.ndarray) -> np.ndarray:
+    """Return them in float64: float32 rows of a softmax add up to 1 only nearly."""
+    normal = probabilities.astype(np.float64)
+    return normal / normal.sum(axis=1, keepdims=True)
+
+
+def _bins(confidence: np.ndarray) -> np.ndarray:
+    return np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+
+
+@cache
+def _resamples(count: int) -> np.ndarray:
+    """Return how often each image is in each bootstrap sample: float64 (RESAMPLES, count)."""
+    random = np.random.default_rng(0)
+    drawn = random.integers(0, count, (RESAMPLES, count))
+    return np.stack([np.bincount(row, minlength=count) for row in drawn]).astype(np.float64)
+
+
+def _confusion_matrices(weights: np.ndarray, labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Return counts (resamples, actual, predicted)."""
+    cell = labels.astype(int) * classes + predicted
+    return (weights @ np.eye(classes * classes)[cell]).reshape(-1, classes, classes)
+
+
+def _precision_recall_f1(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return three arrays (resamples, classes)."""
+    right = np.diagonal(matrices, axis1=1, axis2=2)
+    actual, predicted = matrices.sum(axis=2), matrices.sum(axis=1)
+
+    def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+        return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+
+    return ratio(right, predicted), ratio(right, actual), ratio(2 * right, actual + predicted)
+
+
+def _calibration_errors(weights: np.ndarray, confidence: np.ndarray, hit: np.ndarray) -> np.ndarray:
+    """Return the expected calibration error of each resample."""
+    members = np.eye(CALIBRATION_BINS)[_bins(confidence)]
+    gaps = weights @ (members * (hit - confidence)[:, None])
+    return np.abs(gaps).sum(axis=1) / len(confidence)
+
+
+def _percentiles(values: np.ndarray) -> Interval:
+    outside = 100 * (1 - CONFIDENCE_LEVEL) / 2
+    low, high = np.percentile(values, (outside, 100 - outside))
+    return float(low), float(high)

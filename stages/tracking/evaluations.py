@@ -10,22 +10,28 @@ from pathlib import Path
 from typing import Any
 
 from stages.dataset.prepared import About
+from stages.fingerprints import file_md5
 from stages.lifetime import interrupts_deferred
 from stages.models import ALL_MODELS, Model
 from stages.params import load_params, locked_params
-from stages.paths import METRICS
-from stages.provenance import file_md5
+from stages.paths import COMPARISON, METRICS
 from stages.tracking.abandoned import close_abandoned_runs, left_here
+from stages.tracking.champion import GATE, choose_champion
 from stages.tracking.record import NOTE, close_record, find_run, open_record, record_files
 from stages.tracking.store import connect, store_lock
 
 EVALUATION = "dvc.evaluation_md5"
 RESTORED = "dvc.restored"
+SIDE_BY_SIDE = ("confusion_matrix", "mistakes", "reliability")
+PREDICTIONS = "predictions.json"
+# By this tag MLflow's pages know that an artifact is a table.
+LOGGED_ARTIFACTS = "mlflow.loggedArtifacts"
 
 
-def record_evaluations(about: About) -> int:
+def record_evaluations(about: About, seconds: dict[str, dict[str, float]] | None = None) -> int:
     """Add what reports/ says of each model, once, to the run that made it; make the run where there is none.
 
+    `seconds` are measured times by model and name, which no file has. The champion of the data set is chosen anew.
     Return how many runs were made or added to. Raises what MLflow raises.
     """
     with left_here():
@@ -34,18 +40,20 @@ def record_evaluations(about: About) -> int:
         done = 0
         for model in ALL_MODELS:
             with interrupts_deferred():
-                done += _record(model, metrics[model.name], about)
+                done += _record(model, metrics[model.name], (seconds or {}).get(model.name, {}), about)
+        with interrupts_deferred():
+            choose_champion(about)
         return done
 
 
-def _record(model: Model, metrics: dict[str, float], about: About) -> bool:
+def _record(model: Model, metrics: dict[str, float], seconds: dict[str, float], about: About) -> bool:
     mlflow = connect()
     client = mlflow.MlflowClient()
     with store_lock():
         known = find_run(file_md5(model.file))
         run = client.get_run(known.info.run_id if known else _restore(model, about))
         run_id = run.info.run_id
-        artifacts = sorted(model.reports.iterdir())
+        artifacts = [*sorted(model.reports.iterdir()), COMPARISON]
         digest = _digest(metrics, artifacts)
         if run.data.tags.get(EVALUATION) == digest:
             return False
@@ -57,16 +65,33 @@ def _record(model: Model, metrics: dict[str, float], about: About) -> bool:
             run_id,
             metrics=[
                 mlflow.entities.Metric(key, value, now, step, model_id=model_id, run_id=run_id)
-                for key, value in metrics.items()
+                for key, value in {**metrics, **seconds}.items()
                 # The training has sent its own, epoch by epoch.
-                if key.startswith("test_") or key not in run.data.metrics
+                if key != "gate_passed" and (key.startswith("test_") or key not in run.data.metrics)
             ],
         )
         for path in artifacts:
             client.log_artifact(run_id, str(path))
+        _log_for_side_by_side(client, run_id, model)
+        client.set_tag(run_id, GATE, "passed" if metrics["gate_passed"] else "missed")
         # Last, so that an evaluation that broke off is sent again.
         client.set_tag(run_id, EVALUATION, digest)
     return True
+
+
+def _log_for_side_by_side(client: Any, run_id: str, model: Model) -> None:
+    """Log what MLflow's pages lay side by side across runs: images under a key, and a table of the predictions."""
+    import pandas as pd
+    from PIL import Image
+
+    for key in SIDE_BY_SIDE:
+        with Image.open(model.reports / f"{key}.png") as image:
+            client.log_image(run_id, image, key=key, step=0)
+    pairs = pd.read_csv(model.reports / "confusion_matrix.csv").rename_axis("image").reset_index()
+    pairs["right"] = pairs["actual"] == pairs["predicted"]
+    # Not log_table: it appends to the table of an earlier evaluation.
+    client.log_text(run_id, pairs.to_json(orient="split", index=False), PREDICTIONS)
+    client.set_tag(run_id, LOGGED_ARTIFACTS, json.dumps([{"path": PREDICTIONS, "type": "table"}]))
 
 
 def _restore(model: Model, about: About) -> str:

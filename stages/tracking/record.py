@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from stages.dataset.prepared import About, load_split
+from stages.fingerprints import file_md5, folder_md5, versions
 from stages.models import Model
 from stages.notices import fallback_notice
 from stages.paths import PREPARED
-from stages.provenance import file_md5, folder_md5, git_state, versions
+from stages.provenance import git_state
 from stages.tracking.abandoned import process_tags
 from stages.tracking.store import connect, experiment_id, search_runs, store_lock
 

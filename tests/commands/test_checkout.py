@@ -2,7 +2,7 @@
 
 import shutil
 
-from stages.provenance import file_md5, folder_md5
+from stages.fingerprints import file_md5, folder_md5
 from tests.test_pipeline import runs
 
 FOREST = "models/random_forest.skops"

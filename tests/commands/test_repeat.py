@@ -22,13 +22,16 @@ def test_two_seeds_give_mean_and_standard_deviation(checked_out):
         assert run.data.params["runtime.seed"] == "1"
         assert run.data.tags["dvc.experiment"] == "repeat-seed-1"
         assert run.data.metrics["test_accuracy"] == pytest.approx(accuracy["values"][1])
+    (together,) = runs(checked_out)["repeat: 2 seeds"]
+    mean = json.loads((checked_out.folder / "reports/repeats.json").read_text())["cnn"]["test_accuracy"]["mean"]
+    assert together.data.metrics["cnn.test_accuracy.mean"] == pytest.approx(mean)
     # The workspace stays as it was.
     assert checked_out.run("git", "status", "--porcelain").stdout == " M reports/repeats.json\n"
 
     # Again, nothing is trained, and nothing is there twice.
     output = checked_out.run("mnist", "repeat", "--seeds", "2").stdout
     assert "Running stage 'train" not in output
-    assert [len(runs(checked_out)[name]) for name in MODELS.values()] == [1, 1, 1]
+    assert [len(runs(checked_out)[name]) for name in (*MODELS.values(), "repeat: 2 seeds")] == [1, 1, 1, 1]
 
 
 def test_one_seed_has_no_deviation(checked_out):

@@ -1,0 +1,40 @@
+"""Whether a model has learnt the training images by heart."""
+
+import numpy as np
+import pandas as pd
+from statsmodels.stats.proportion import proportions_ztest
+
+from stages.evaluation.comparison import SIGNIFICANCE
+
+# A rise of the validation loss since its lowest that one need not speak of: a share of the lowest.
+RISE = 0.1
+# So is a gap between training and validation accuracy below it.
+GAP = 0.005
+
+
+def verdict(train_right: np.ndarray, val_right: np.ndarray, history: pd.DataFrame | None) -> str:
+    """Return in one sentence or two whether the model overfits.
+
+    `train_right` and `val_right` say which of some training images, as they are, and of the validation images it
+    has right; `history` has `epoch` and `val_loss`, and is None for a model without epochs.
+    """
+    gap = np.mean(train_right) - np.mean(val_right)
+    train, val = (f"{100 * np.mean(right):.2f} %" for right in (train_right, val_right))
+    figures = f"{train} of the training images right, {val} of the validation images"
+    counts, sizes = [train_right.sum(), val_right.sum()], [len(train_right), len(val_right)]
+    # Of two models without a mistake the test has nothing to say.
+    real = sum(counts) < sum(sizes) and proportions_ztest(counts, sizes, alternative="larger")[1] < SIGNIFICANCE
+    if gap <= GAP or not real:
+        sentence = f"No overfitting to speak of: {figures}."
+    else:
+        sentence = f"Overfits by {100 * gap:.2f} points: {figures}."
+    return f"{sentence} {_course(history)}".rstrip()
+
+
+def _course(history: pd.DataFrame | None) -> str:
+    if history is None:
+        return ""
+    lowest = history["val_loss"].idxmin()
+    epoch, rise = history["epoch"][lowest], history["val_loss"].iloc[-1] / history["val_loss"][lowest] - 1
+    then = "has not risen much since" if rise <= RISE else f"was {100 * rise:.0f} % higher at the end"
+    return f"Validation loss was lowest in epoch {epoch} of {len(history)} and {then}."

@@ -1,0 +1,66 @@
+"""The pictures of the data."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from stages.pictures import BLUE, GREY, save
+
+
+def draw_class_counts(counts: pd.DataFrame, path: Path, dataset: str) -> None:
+    """Draw `counts`, one row per class and one column per split."""
+    figure, axes = plt.subplots(1, counts.shape[1], figsize=(10, 3.2), sharey=True, layout="constrained")
+    for axis, split in zip(axes, counts, strict=True):
+        bars = axis.barh(counts.index, counts[split], color=BLUE)
+        axis.bar_label(bars, padding=2, fontsize=7)
+        axis.set_title(f"{split}: {counts[split].sum():,} images")
+        axis.margins(x=0.15)
+    axes[0].invert_yaxis()
+    axes[0].set_ylabel("class")
+    figure.suptitle(f"{dataset}: images per class")
+    save(figure, path)
+
+
+def draw_explained_variance(ratio: np.ndarray, path: Path, title: str) -> None:
+    """Draw the share of the variance that each principal component explains, and their sum."""
+    components = np.arange(1, len(ratio) + 1)
+    figure, axis = plt.subplots(figsize=(6.2, 3.2), layout="constrained")
+    axis.bar(components, ratio, color=BLUE, label="each")
+    axis.plot(components, ratio.cumsum(), color="black", marker=".", label="together")
+    axis.set(xlabel="principal component", ylabel="share of the variance", ylim=(0, 1), title=title)
+    axis.legend(frameon=False)
+    save(figure, path)
+
+
+def draw_points(points: np.ndarray, labels: np.ndarray, names: list[str], path: Path, title: str, seed: int) -> None:
+    """Draw points (n, 2): all in one panel in random order, and each class alone before all the others.
+
+    In the order of the classes the last ones would bury the first, and look better apart than they are.
+    """
+    order = np.random.default_rng(seed).permutation(len(points))
+    points, labels = points[order], labels[order]
+    colors = plt.get_cmap("tab10" if len(names) <= 10 else "tab20")
+    size = np.clip(6000 / len(points), 0.3, 6)
+    # Hard edges: thousands of soft ones make a file of half a megabyte.
+    dots = {"linewidths": 0, "antialiased": False}
+    figure = plt.figure(figsize=(12, 5), layout="constrained")
+    columns = -(-len(names) // 2)
+    grid = figure.add_gridspec(2, columns + 4)
+    together = figure.add_subplot(grid[:, :4])
+    together.scatter(*points.T, s=size, c=colors(labels % colors.N), **dots)
+    for label, name in enumerate(names):
+        middle = np.median(points[labels == label], axis=0)
+        box = {"fc": "white", "ec": "none", "alpha": 0.7, "pad": 1}
+        together.annotate(name, middle, ha="center", va="center", weight="bold", bbox=box)
+    for label, name in enumerate(names):
+        axis = figure.add_subplot(grid[label // columns, 4 + label % columns])
+        own = labels == label
+        axis.scatter(*points[~own].T, s=size / 2, color=GREY, **dots)
+        axis.scatter(*points[own].T, s=size / 2, color=colors(label % colors.N), **dots)
+        axis.set_title(name, fontsize=9)
+        axis.axis("off")
+    together.axis("off")
+    figure.suptitle(title)
+    save(figure, path)

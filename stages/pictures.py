@@ -1,0 +1,69 @@
+"""What all pictures have in common: PNG files whose bytes depend on the data alone."""
+
+import io
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+# What a reader sees first is that two things differ: blue and orange do so for all eyes.
+BLUE, ORANGE, GREY = "#0072b2", "#e69f00", "#d0d0d0"
+# Inches from one image to the next.
+TILE = 1.2
+plt.rcParams.update(
+    {
+        "figure.dpi": 110,
+        "savefig.bbox": "tight",
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
+)
+
+
+def draw_tiles(
+    images: np.ndarray, captions: list[str], path: Path, title: str, columns: int, signed_from: int | None = None
+) -> None:
+    """Draw images (n, height, width) in `columns`, each under its caption (or without any, if the list is empty).
+
+    They are 0 to 1, as ink on paper; those from `signed_from` on are red above 0 and blue below, each on a scale of
+    its own.
+    All is one picture on one pair of axes: dozens of axes take seconds.
+    """
+    count, height, width = images.shape
+    columns = max(1, min(columns, count))
+    rows = max(1, -(-count // columns))
+    gap, head = width / 8, height / 4 if captions else height / 8
+    figure, axis = plt.subplots(figsize=(columns * TILE, rows * TILE * (height + head) / (width + gap) + 0.4))
+    axis.axis("off")
+    for index, image in enumerate(images):
+        left, top = (index % columns) * (width + gap), (index // columns) * (height + head)
+        extent = (left, left + width, top + head + height, top + head)
+        if signed_from is not None and index >= signed_from:
+            limit = np.abs(image).max() or 1
+            axis.imshow(image, "seismic", vmin=-limit, vmax=limit, interpolation="nearest", extent=extent)
+        else:
+            axis.imshow(image, "gray_r", vmin=0, vmax=1, interpolation="nearest", extent=extent)
+        if captions:
+            axis.text(left + width / 2, top + head * 0.8, captions[index], ha="center", va="bottom", fontsize=7.5)
+    axis.set(xlim=(0, columns * (width + gap) - gap), ylim=(rows * (height + head), 0), aspect="equal")
+    if not count:
+        axis.text(0.5, 0.5, "none", ha="center", va="center", transform=axis.transAxes)
+    axis.set_title(title, fontsize=11)
+    save(figure, path)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the figure and close it."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png")
+    plt.close(figure)
+    # 256 colours are enough for what is drawn here, and make a file of a third the size: Git keeps each version.
+    image = Image.open(drawn).convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    image.save(path, optimize=True)

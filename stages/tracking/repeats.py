@@ -1,0 +1,41 @@
+"""What several seeds say together, as one run: MLflow's own pages cannot aggregate."""
+
+from typing import Any
+
+from stages.tracking.record import NOTE
+from stages.tracking.store import connect, search_runs, store_lock
+
+REPEATS = "repeats"
+
+
+def record_repeats(name: str, seeds: list[int], summary: dict[str, dict[str, dict[str, Any]]]) -> None:
+    """Make the run `name` with mean, standard deviation and each value of every metric, beside the trainings.
+
+    `summary` is by model and metric. A value has its seed as the step. An earlier run of that name is replaced. Raises
+    what MLflow raises.
+    """
+    mlflow = connect()
+    client = mlflow.MlflowClient()
+    trainings = search_runs(f"tags.`dvc.experiment` = '{name}-seed-{seeds[-1]}'", order="attributes.start_time DESC")
+    if not trainings:
+        return
+    with store_lock():
+        for run in search_runs(f"tags.`{REPEATS}` = '{name}'"):
+            client.delete_run(run.info.run_id)
+        run = client.create_run(
+            trainings[0].info.experiment_id,
+            run_name=f"{name}: {len(seeds)} seeds",
+            tags={REPEATS: name, NOTE: f"Mean and standard deviation over runtime.seed {seeds[0]} to {seeds[-1]}."},
+        )
+        now = run.info.start_time
+        points = []
+        for model, metrics in summary.items():
+            for metric, figure in metrics.items():
+                points += [(f"{model}.{metric}.{part}", figure[part], 0) for part in ("mean", "std")]
+                points += [
+                    (f"{model}.{metric}", value, seed) for seed, value in zip(seeds, figure["values"], strict=True)
+                ]
+        client.log_batch(
+            run.info.run_id, [mlflow.entities.Metric(key, value, now, step) for key, value, step in points]
+        )
+        client.set_terminated(run.info.run_id)

@@ -1,0 +1,47 @@
+"""Attributions: what must hold of them for any model."""
+
+import keras
+import numpy as np
+import pytest
+
+from stages.evaluation.attribution import block_importance, first_layer, integrated_gradients
+from stages.learners.networks import build_cnn, build_mlp
+from tests.learners.test_networks import section
+
+RANDOM = np.random.default_rng(0)
+IMAGES = RANDOM.random((6, 8, 8)).astype(np.float32)
+CLASSES = np.array([0, 1, 2, 0, 1, 2])
+
+
+def network(build, name: str) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    # Without batch normalization, whose untrained statistics make probabilities jump.
+    return build(section(name, batch_norm=False), 8, 8, 3)
+
+
+@pytest.mark.parametrize(("build", "name"), [(build_mlp, "mlp"), (build_cnn, "cnn")])
+def test_integrated_gradients_add_up_to_the_difference_to_a_black_image(build, name):
+    model = network(build, name)
+    attributions = integrated_gradients(model, IMAGES, CLASSES)
+    assert attributions.shape == IMAGES.shape
+    images, black = (model.predict(each, verbose=0)[np.arange(6), CLASSES] for each in (IMAGES, np.zeros_like(IMAGES)))
+    np.testing.assert_allclose(attributions.sum(axis=(1, 2)), images - black, atol=0.002)
+
+
+def test_a_block_that_the_answer_rests_on_stands_out():
+    labels = RANDOM.integers(0, 2, 500)
+    images = RANDOM.random((500, 8, 8)).astype(np.float32)
+    images[:, 0, 0] = labels
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        sure = 0.1 + 0.8 * images[:, 0, 0]
+        return np.stack([1 - sure, sure], axis=1)
+
+    importance = block_importance(predict, images, labels)
+    assert (importance[:4, :4] > 0.5).all()
+    assert importance[4:].tolist() == np.zeros((4, 8)).tolist()
+
+
+def test_the_first_layer_is_shown_as_images():
+    assert first_layer(network(build_mlp, "mlp"), 32).shape == (32, 8, 8)
+    assert first_layer(network(build_cnn, "cnn"), 32).shape == (24, 5, 5)

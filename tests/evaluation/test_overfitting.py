@@ -1,0 +1,25 @@
+"""The verdict on overfitting, in words."""
+
+import numpy as np
+import pandas as pd
+
+from stages.evaluation.overfitting import verdict
+
+
+def right(share: float, count: int = 6000) -> np.ndarray:
+    return np.arange(count) < share * count
+
+
+def test_a_gap_that_is_real_and_large_is_called_overfitting():
+    assert verdict(right(1.0), right(0.98), None).startswith("Overfits by 2.00 points: 100.00 % of the training images")
+    assert verdict(right(0.993), right(0.991), None).startswith("No overfitting to speak of: 99.30 %")
+    # As large, and of a hundred images: it may be chance.
+    assert verdict(right(1.0, 100), right(0.98, 100), None).startswith("No overfitting")
+    assert verdict(right(1.0), right(1.0), None).startswith("No overfitting")
+
+
+def test_a_rise_of_the_validation_loss_is_named_with_its_epoch():
+    history = pd.DataFrame({"epoch": [1, 2, 3], "val_loss": [0.5, 0.2, 0.3]})
+    assert "lowest in epoch 2 of 3 and was 50 % higher at the end" in verdict(right(0.99), right(0.99), history)
+    history["val_loss"] = [0.5, 0.2, 0.205]
+    assert "lowest in epoch 2 of 3 and has not risen much since" in verdict(right(0.99), right(0.99), history)

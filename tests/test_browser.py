@@ -1,0 +1,120 @@
+"""The report and MLflow's pages in a real browser, as a user opens them."""
+
+import json
+import os
+import re
+import shutil
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.commands.test_ui import free_port, serving
+from tests.test_pipeline import MODELS, client, metrics, runs
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+HERE = {"127.0.0.1", "localhost", ""}
+
+
+@pytest.fixture
+def page():
+    """A page whose `troubles` are console errors, failed requests and requests that leave the machine."""
+    if CHROMIUM is None:
+        # Where CI runs, a browser that is missing is an error.
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("no Chromium (Debian: apt install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page.troubles = []
+        page.on("console", lambda message: message.type == "error" and page.troubles.append(message.text))
+        page.on("pageerror", lambda error: page.troubles.append(str(error)))
+        page.on("requestfailed", lambda request: page.troubles.append(f"failed: {request.url}"))
+        page.on(
+            "response", lambda answer: answer.status >= 400 and page.troubles.append(f"{answer.status}: {answer.url}")
+        )
+        page.on(
+            "request",
+            lambda request: (
+                (urlsplit(request.url).hostname or "") in HERE or page.troubles.append(f"away: {request.url}")
+            ),
+        )
+        yield page
+        browser.close()
+
+
+def test_the_report_opens_from_disk_and_has_the_numbers_of_dvc_and_mlflow(reproduced, page: Page):
+    page.goto((reproduced.folder / "reports/index.html").as_uri())
+    text = page.inner_text("body")
+    from_dvc = json.loads(reproduced.run("dvc", "metrics", "show", "--json").stdout)[""]["data"]
+    for model, name in MODELS.items():
+        values = metrics(reproduced)[model]
+        assert from_dvc["reports/metrics.json"]["data"][model] == values
+        (run,) = runs(reproduced)[name]
+        for key, value in values.items():
+            if key == "gate_passed":
+                assert run.data.tags["gate"] == ("passed" if value else "missed")
+            else:
+                assert run.data.metrics[key] == pytest.approx(value, rel=1e-6), key
+        heading = page.locator(f"h2#{model}").inner_text()
+        assert f"{100 * values['test_accuracy']:.2f} %" in heading
+        for key in ("test_loss", "test_brier", "test_ece", "test_f1"):
+            assert f"{values[key]:.4f}" in text
+        assert f"{100 * values['val_accuracy']:.2f} %" in text
+        assert run.data.tags["dvc.model_md5"] in text
+        assert run.data.tags["dvc.data_md5"] in text
+    pictures = page.locator("img")
+    assert pictures.count() >= 20
+    # They are loaded as one comes to them.
+    for number in range(pictures.count()):
+        pictures.nth(number).scroll_into_view_if_needed()
+        expect(pictures.nth(number)).to_have_js_property("complete", True)
+        assert pictures.nth(number).evaluate("image => image.naturalWidth") > 100
+    assert page.troubles == []
+
+
+def test_the_report_fits_a_phone(reproduced, page: Page):
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto((reproduced.folder / "reports/index.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_mlflow_shows_the_runs_their_comparison_and_a_confusion_matrix(reproduced, page: Page):
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with serving(reproduced, "mnist", "ui", "--port", str(port), url=url):
+        page.set_default_timeout(60_000)
+        newest = {name: runs(reproduced)[name][0] for name in MODELS.values()}
+        experiment = newest["cnn"].info.experiment_id
+
+        page.goto(f"{url}/#/experiments/{experiment}/runs")
+        for name in newest:
+            expect(page.get_by_text(name, exact=True).first).to_be_visible(timeout=60_000)
+
+        ids = json.dumps([run.info.run_id for run in newest.values()])
+        page.goto(f"{url}/#/compare-runs?runs={ids}&experiments=[%22{experiment}%22]")
+        expect(page.get_by_text("test_accuracy", exact=True).first).to_be_visible(timeout=60_000)
+        text = page.inner_text("body")
+        for model in MODELS:
+            shown = f"{metrics(reproduced)[model]['test_accuracy']:.3f}".rstrip("0")
+            assert re.search(re.escape(shown[:-1]), text), shown
+
+        run = newest["cnn"].info.run_id
+        page.goto(f"{url}/#/experiments/{experiment}/runs/{run}/artifacts/confusion_matrix.png")
+        picture = page.locator("img[src*='confusion_matrix'], img[src^='blob:']").first
+        expect(picture).to_be_visible(timeout=60_000)
+        assert picture.evaluate("image => image.naturalWidth") > 100
+    assert [trouble for trouble in page.troubles if trouble.startswith("away")] == []
+
+
+def test_the_champion_is_the_best_on_the_validation_images_and_predicts(reproduced):
+    import mlflow
+    import numpy as np
+
+    champion = client(reproduced).get_model_version_by_alias("digits", "champion")
+    best = max(metrics(reproduced), key=lambda model: metrics(reproduced)[model]["val_accuracy"])
+    (run,) = runs(reproduced)[MODELS[best]]
+    assert champion.run_id == run.info.run_id
+    assert champion.tags["dvc.model_md5"] == run.data.tags["dvc.model_md5"]
+    mlflow.set_tracking_uri(f"sqlite:///{reproduced.folder / 'mlflow.db'}")
+    model = mlflow.pyfunc.load_model("models:/digits@champion")
+    assert model.predict(np.full((2, 8, 8), 200, np.uint8)).shape == (2, 10)
