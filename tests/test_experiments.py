@@ -15,7 +15,7 @@ def test_runs_of_a_temporary_experiment_land_in_the_main_store(checked_out):
     assert run.info.status == "FINISHED"
     assert run.data.tags["dvc.experiment"] == "fewer-trees"
     assert run.data.params["n_estimators"] == "5"
-    assert "fewer-trees" in checked_out.run("dvc", "exp", "show", "--no-pager").stdout
+    assert "fewer-trees" in checked_out.run("dvc", "exp", "show", "--only-changed", "--no-pager").stdout
 
 
 def test_an_experiment_in_the_workspace_carries_its_name(checked_out):
