@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.commands.test_ui import free_port, serving
-from tests.test_pipeline import MODELS, client, metrics, runs
+from tests.test_pipeline import MODELS, metrics, runs
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HERE = {"127.0.0.1", "localhost", ""}
@@ -104,17 +104,3 @@ def test_mlflow_shows_the_runs_their_comparison_and_a_confusion_matrix(reproduce
         expect(picture).to_be_visible(timeout=60_000)
         assert picture.evaluate("image => image.naturalWidth") > 100
     assert [trouble for trouble in page.troubles if trouble.startswith("away")] == []
-
-
-def test_the_champion_is_the_best_on_the_validation_images_and_predicts(reproduced):
-    import mlflow
-    import numpy as np
-
-    champion = client(reproduced).get_model_version_by_alias("digits", "champion")
-    best = max(metrics(reproduced), key=lambda model: metrics(reproduced)[model]["val_accuracy"])
-    (run,) = runs(reproduced)[MODELS[best]]
-    assert champion.run_id == run.info.run_id
-    assert champion.tags["dvc.model_md5"] == run.data.tags["dvc.model_md5"]
-    mlflow.set_tracking_uri(f"sqlite:///{reproduced.folder / 'mlflow.db'}")
-    model = mlflow.pyfunc.load_model("models:/digits@champion")
-    assert model.predict(np.full((2, 8, 8), 200, np.uint8)).shape == (2, 10)

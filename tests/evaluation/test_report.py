@@ -1,0 +1,52 @@
+"""The page: what it shows, and what does not change it."""
+
+import numpy as np
+import pandas as pd
+
+from stages.dataset.prepared import About
+from stages.evaluation.report import FIGURES, Section, write_report
+from stages.evaluation.scores import per_class
+from stages.models import MLP
+from stages.params import EvaluateParams, load_params
+from stages.paths import EXPLORE, PREPARED
+
+LABELS = np.array([0, 1, 1, 0])
+METRICS = {
+    **dict.fromkeys((*FIGURES, "val_accuracy"), 0.98765),
+    **dict.fromkeys(("weights", "multiply_adds", "file_bytes"), 1000),
+    "gate_passed": False,
+}
+
+
+def test_the_page_shows_figures_params_and_the_notice_escaped(params_file):
+    folder = params_file.parent
+    for each in (MLP.reports, EXPLORE, PREPARED, MLP.file.parent):
+        each.mkdir(parents=True)
+    MLP.file.write_bytes(b"model")
+    pd.DataFrame({"figure": list(FIGURES), "value": 0.98765, "low": 0.98, "high": 0.99}).to_csv(
+        MLP.reports / "scores.csv", index=False
+    )
+    per_class(LABELS, LABELS, ["a", "b"]).to_csv(MLP.reports / "per_class.csv")
+    pd.DataFrame({"space": ["pixels"], "neighbor_purity": [0.9], "silhouette": [0.1]}).to_csv(
+        EXPLORE / "purity.csv", index=False
+    )
+    comparison = {
+        "cochran_q": {"p_value": 1.0},
+        "average": {"test_accuracy": 0.9, "test_accuracy_low": 0.8, "test_accuracy_high": 1.0},
+    }
+    params = load_params(EvaluateParams).params
+    about = About("mnist", "mnist-sample", True, 28, 28, ["0", "1"], deskew=False)
+    pages = []
+    for comment in ("", "# a comment\n"):
+        params_file.write_text(comment + params_file.read_text())
+        write_report(
+            folder / "index.html", about, [Section(MLP, METRICS, "<verdict>")], comparison, params, "a <notice>"
+        )
+        pages.append((folder / "index.html").read_text())
+    assert pages[0] == pages[1]
+    assert "98.77 %" in pages[0]
+    assert "a &lt;notice&gt;" in pages[0]
+    assert "&lt;verdict&gt;" in pages[0]
+    assert 'class="missed"' in pages[0]
+    assert "max_features: sqrt" in pages[0]
+    assert "null" in pages[0]
