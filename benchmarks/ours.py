@@ -24,11 +24,11 @@ def main() -> None:
     fit, predict = _forest(params) if model == "random_forest" else _network(model, params)
 
     start = time.perf_counter()
-    fit()
+    trained = fit()
     seconds = time.perf_counter() - start
 
     test = load_split("test")
-    accuracy = float(np.mean(predict(np.asarray(test.images)).argmax(axis=1) == test.labels))
+    accuracy = float(np.mean(predict(trained, np.asarray(test.images)).argmax(axis=1) == test.labels))
     print(json.dumps({"fit_seconds": round(seconds, 3), "test_accuracy": round(accuracy, 5)}))
 
 
@@ -53,37 +53,40 @@ def _network(model: str, params: Params):
 
     start_keras(params.runtime)
 
+    import keras
+
     from stages.learners.networks import build_networks
     from stages.learners.training import train
 
     about, section = load_about(), getattr(params.train, model)
     networks = build_networks(model, section, about.height, about.width, len(about.class_names))
     training, validation = load_split("train"), load_split("validation")
-    trained = []
 
-    def fit() -> None:
-        trained[:] = train(
+    def fit() -> keras.Model:
+        trained, *_ = train(
             model, networks, section, training, validation, seed=params.runtime.seed, on_epoch=lambda *_: None
         )
+        return trained
 
-    return fit, lambda images: trained[0].predict(images, batch_size=1000, verbose=0)
+    return fit, lambda trained, images: trained.predict(images, batch_size=1000, verbose=0)
 
 
 def _forest(params: Params):
+    from sklearn.ensemble import RandomForestClassifier
+
     from stages.learners.features import FEATURES
     from stages.train_random_forest import grow, subset
 
     section, seed = params.train.random_forest, params.runtime.seed
     training = subset(load_split("train"), section.train_samples, seed)
-    forests = []
 
-    def fit() -> None:
+    def fit() -> RandomForestClassifier:
         forest = grow(section, seed, FEATURES[section.features](training.images), training.labels)
         # What R's importance = TRUE computes while it grows the forest.
         _ = forest.feature_importances_
-        forests.append(forest)
+        return forest
 
-    return fit, lambda images: forests[0].predict_proba(FEATURES[section.features](images))
+    return fit, lambda forest, images: forest.predict_proba(FEATURES[section.features](images))
 
 
 if __name__ == "__main__":

@@ -6,15 +6,13 @@ The figures also go to the MLflow runs that made the models.
 """
 
 import json
-import time
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from stages.dataset.prepared import About, Split, load_about, load_split
+from stages.dataset.prepared import About, load_about, load_split
 from stages.errors import UserError
-from stages.models import ALL_MODELS, Model
+from stages.models import ALL_MODELS
 from stages.notices import fallback_notice, print_notice
 from stages.params import EvaluateParams, Gate, load_params
 from stages.paths import COMPARISON, INDEX, METRICS
@@ -25,104 +23,38 @@ from stages.tracking.evaluations import record_evaluations
 from stages.tracking.store import tracking_uri, warn
 
 
-@dataclass(frozen=True)
-class Result:
-    """`probabilities` by split; `seconds` are measured, and so no part of what is kept in files."""
-
-    model: Model
-    probabilities: dict[str, np.ndarray]
-    metrics: dict[str, float]
-    seconds: dict[str, float]
-    overfitting: str
-
-
 def main() -> None:
     params = load_params(EvaluateParams).params
     tracking_uri()
     start_keras(params.runtime)
 
+    from stages.evaluation.comparison import compare
+    from stages.evaluation.measurement import measure
     from stages.evaluation.model_report import write_model_report
-    from stages.learners.prediction import load_predictor
+    from stages.evaluation.report import write_report
+    from stages.learners.prediction import load_model
 
     about = load_about()
     splits = {name: load_split(name) for name in ("train", "validation", "test")}
-    results = []
+    test, results = splits["test"], []
     with progress_bar(len(ALL_MODELS), "evaluate", "model") as bar:
         for model in ALL_MODELS:
-            predict = load_predictor(model.file)
-            result = _measure(model, predict, splits, about, params.gate)
-            write_model_report(model, about, splits["test"], result.probabilities["test"], predict)
+            estimator, predict = load_model(model.file)
+            result = measure(model, estimator, predict, splits, about, params.gate)
+            write_model_report(result, estimator, predict, test, about)
             results.append(result)
             bar.update()
     metrics = {result.model.name: result.metrics for result in results}
     METRICS.write_text(json.dumps(metrics, indent=2) + "\n")
-    comparison = _compare(results, splits["test"])
+    comparison = compare(np.asarray(test.labels), {result.model.name: result.probabilities for result in results})
     COMPARISON.write_text(json.dumps(comparison, indent=2) + "\n")
-    _write_index(results, comparison, about, params)
+    notice = fallback_notice(about.requested, about.dataset) if about.fallback else None
+    write_report(INDEX, about, results, comparison, params, notice)
     recorded = _record(about, {result.model.name: result.seconds for result in results})
     _print_table(results, about, recorded)
+    if notice:
+        print_notice(notice)
     _check_gate(metrics, params.gate)
-
-
-def _measure(model: Model, predict, splits: dict[str, Split], about: About, gate: Gate) -> Result:
-    from stages.evaluation.overfitting import verdict
-    from stages.evaluation.scores import intervals, scores
-
-    validation, test = splits["validation"], splits["test"]
-    # As many as there are validation images, and without augmentation.
-    training = Split(splits["train"].images[: len(validation.labels)], splits["train"].labels[: len(validation.labels)])
-    probabilities, seconds = {}, _seconds_of_one(predict, test)
-    for name, split in (("train", training), ("val", validation), ("test", test)):
-        start = time.perf_counter()
-        probabilities[name] = predict(np.asarray(split.images))
-    seconds[f"predict_{len(test.labels)}_images_seconds"] = time.perf_counter() - start
-    right = {
-        name: probabilities[name].argmax(axis=1) == split.labels
-        for name, split in (("train", training), ("val", validation))
-    }
-
-    metrics = scores("test", test.labels, probabilities["test"])
-    low, high = intervals("test", test.labels, probabilities["test"])["test_accuracy"]
-    validated = scores("val", validation.labels, probabilities["val"])
-    metrics |= {"test_accuracy_low": low, "test_accuracy_high": high}
-    metrics |= {name: validated[name] for name in ("val_accuracy", "val_loss")}
-    metrics |= _cost(model)
-    metrics["gate_passed"] = metrics["test_accuracy"] >= gate.minimum(about.dataset, model.name)
-    history = pd.read_csv(model.history) if model.history else None
-    return Result(model, probabilities, metrics, seconds, verdict(right["train"], right["val"], history))
-
-
-def _seconds_of_one(predict, test: Split) -> dict[str, float]:
-    """Return the median time of a prediction for one image."""
-    times = []
-    for _ in range(11):
-        start = time.perf_counter()
-        predict(np.asarray(test.images[:1]))
-        times.append(time.perf_counter() - start)
-    return {"predict_1_image_seconds": float(np.median(times))}
-
-
-def _cost(model: Model) -> dict[str, int]:
-    from stages.evaluation.cost import forest_size, network_size
-    from stages.learners.forest_file import load_forest
-    from stages.learners.keras_file import load_keras
-
-    size = network_size(load_keras(model.file)) if model.history else forest_size(load_forest(model.file)[0])
-    return {**size, "file_bytes": model.file.stat().st_size}
-
-
-def _compare(results: list[Result], test: Split) -> dict:
-    from stages.evaluation.comparison import compare
-
-    return compare(np.asarray(test.labels), {result.model.name: result.probabilities["test"] for result in results})
-
-
-def _write_index(results: list[Result], comparison: dict, about: About, params) -> None:
-    from stages.evaluation.report import Section, write_report
-
-    sections = [Section(result.model, result.metrics, result.overfitting) for result in results]
-    notice = fallback_notice(about.requested, about.dataset) if about.fallback else None
-    write_report(INDEX, about, sections, comparison, params, notice)
 
 
 def _record(about: About, seconds: dict[str, dict[str, float]]) -> bool:
@@ -135,20 +67,27 @@ def _record(about: About, seconds: dict[str, dict[str, float]]) -> bool:
     return True
 
 
-def _print_table(results: list[Result], about: About, recorded: bool) -> None:
+def _print_table(results: list[Any], about: About, recorded: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{about.dataset}: test images")
-    table.add_column("model")
-    for heading in ("accuracy", "95 % interval", "log loss", "F1", "calibration error", "one image", "gate"):
-        table.add_column(heading, justify="right")
+    # Narrow enough for a console of 80 columns, and for a log.
+    table = Table(
+        title=f"{about.dataset}: test images, 95 % intervals",
+        box=None,
+        padding=(0, 2),
+        collapse_padding=True,
+        pad_edge=False,
+    )
+    table.add_column("model", no_wrap=True)
+    for heading in ("accuracy", "interval", "log loss", "F1", "ECE", "1 image", "gate"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for result in results:
         values = result.metrics
         table.add_row(
             result.model.title,
             f"{values['test_accuracy']:.2%}",
-            f"{values['test_accuracy_low']:.2%} – {values['test_accuracy_high']:.2%}",
+            f"{100 * values['test_accuracy_low']:.2f}–{100 * values['test_accuracy_high']:.2f}",
             *(f"{values[f'test_{name}']:.4f}" for name in ("loss", "f1", "ece")),
             f"{1000 * result.seconds['predict_1_image_seconds']:.0f} ms",
             "passed" if values["gate_passed"] else "MISSED",
@@ -159,8 +98,6 @@ def _print_table(results: list[Result], about: About, recorded: bool) -> None:
     print(f"Report: {INDEX}")
     if recorded:
         print("See them side by side in MLflow: uv run mnist ui")
-    if about.fallback:
-        print_notice(fallback_notice(about.requested, about.dataset))
 
 
 def _check_gate(metrics: dict[str, dict[str, float]], gate: Gate) -> None:

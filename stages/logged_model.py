@@ -12,9 +12,9 @@ import numpy as np
 
 class ImageClassifier(mlflow.pyfunc.PythonModel):
     def load_context(self, context) -> None:
-        from stages.learners.prediction import load_predictor
+        from stages.learners.prediction import load_model
 
-        self.predict_prepared = load_predictor(Path(context.artifacts["model"]))
+        _, self.predict_prepared = load_model(Path(context.artifacts["model"]))
         self.deskew = context.model_config["deskew"]
 
     def predict(self, context, model_input: np.ndarray, params: dict | None = None) -> np.ndarray:

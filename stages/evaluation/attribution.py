@@ -5,6 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from sklearn.metrics import log_loss
 
+from stages.evaluation.scores import normalized
+from stages.learners.networks import network_inside
 from stages.runtime import input_gradients
 
 # Points on the way from a black image: enough for the sum to be the probability within a percent (measured).
@@ -38,8 +40,7 @@ def block_importance(predict: Callable, images: np.ndarray, labels: np.ndarray) 
     importance = np.zeros((height, width))
 
     def loss(changed: np.ndarray) -> float:
-        probabilities = predict(changed).astype(np.float64)
-        probabilities /= probabilities.sum(axis=1, keepdims=True)
+        probabilities = normalized(predict(changed))
         return log_loss(labels, probabilities, labels=np.arange(probabilities.shape[1]))
 
     before = loss(images)
@@ -57,7 +58,7 @@ def first_layer(model, count: int) -> np.ndarray:
 
     Of a dense layer, whose filters are as large as the image, those with the largest weights.
     """
-    network = next((layer for layer in model.layers if hasattr(layer, "layers")), model)
+    network, _ = network_inside(model)
     layer = next(layer for layer in network.layers if layer.weights)
     weights = np.asarray(layer.get_weights()[0])
     if weights.ndim == 4:

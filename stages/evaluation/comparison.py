@@ -6,7 +6,7 @@ import numpy as np
 from statsmodels.stats.contingency_tables import cochrans_q, mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from stages.evaluation.scores import intervals, scores
+from stages.evaluation.scores import wilson
 
 # Below it a difference is called real.
 SIGNIFICANCE = 0.05
@@ -21,13 +21,13 @@ def compare(labels: np.ndarray, probabilities: dict[str, np.ndarray]) -> dict[st
     """
     predicted = {name: each.argmax(axis=1) for name, each in probabilities.items()}
     right = {name: each == labels for name, each in predicted.items()}
-    mean = np.mean(list(probabilities.values()), axis=0)
-    low, high = intervals("test", labels, mean)["test_accuracy"]
+    averaged_right = np.mean(list(probabilities.values()), axis=0).argmax(axis=1) == labels
+    low, high = wilson(np.sum(averaged_right), len(labels))
     return {
         "cochran_q": {"p_value": _cochran(np.stack(list(right.values()), axis=1))},
         **_pairs(predicted, right),
         "average": {
-            "test_accuracy": scores("test", labels, mean)["test_accuracy"],
+            "test_accuracy": float(np.mean(averaged_right)),
             "test_accuracy_low": low,
             "test_accuracy_high": high,
         },

@@ -7,6 +7,8 @@ import pandas as pd
 from keras import layers
 from sklearn.ensemble import RandomForestClassifier
 
+from stages.learners.networks import network_inside
+
 
 def network_layers(model: keras.Model) -> pd.DataFrame:
     """Return one row per layer: its kind, the shape of its output for one image, its weights and multiply-adds.
@@ -14,7 +16,7 @@ def network_layers(model: keras.Model) -> pd.DataFrame:
     Counted are the multiply-adds of convolutions and dense layers for one image; the others' are a hundredth.
     """
     rows = []
-    network, times = _network(model)
+    network, times = network_inside(model)
     for layer in network.layers:
         rows.append(
             {
@@ -40,15 +42,6 @@ def forest_size(forest: RandomForestClassifier) -> dict[str, int]:
         "nodes": sum(tree.tree_.node_count for tree in forest.estimators_),
         "depth": max(tree.get_depth() for tree in forest.estimators_),
     }
-
-
-def _network(model: keras.Model) -> tuple[keras.Model, int]:
-    """Return the first network inside `model`, and how many times as much an average of several has to do."""
-    networks = [layer for layer in model.layers if isinstance(layer, keras.Sequential)]
-    if not networks:
-        return model, 1
-    averaged = next(layer for layer in model.layers if isinstance(layer, layers.Average))
-    return networks[0], len(averaged.input)
 
 
 def _multiply_adds(layer: layers.Layer) -> int:

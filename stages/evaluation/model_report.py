@@ -1,9 +1,12 @@
 """The folder reports/<model>: tables and pictures of one model."""
 
 import shutil
+from typing import Any
 
+import keras
 import numpy as np
 import pandas as pd
+from sklearn.ensemble import RandomForestClassifier
 
 from stages.dataset.prepared import About, Split
 from stages.evaluation.attribution import block_importance, first_layer, integrated_gradients
@@ -14,9 +17,8 @@ from stages.evaluation.figures import (
     draw_importance,
     draw_reliability,
 )
-from stages.evaluation.scores import calibration, confusion, expected_calibration_error, intervals, per_class, scores
-from stages.learners.forest_file import load_forest
-from stages.learners.keras_file import load_keras
+from stages.evaluation.measurement import Result
+from stages.evaluation.scores import calibration, confusion, per_class
 from stages.learners.prediction import Predict
 from stages.models import Model
 from stages.pictures import draw_tiles
@@ -26,8 +28,9 @@ EXPLAINED = 10
 FILTERS = 32
 
 
-def write_model_report(model: Model, about: About, test: Split, probabilities: np.ndarray, predict: Predict) -> None:
-    """Write all of it anew; `probabilities` are those of the test images."""
+def write_model_report(result: Result, estimator: Any, predict: Predict, test: Split, about: About) -> None:
+    """Write all of it anew; `estimator` is the Keras model or the forest, `predict` its function."""
+    model, probabilities = result.model, result.probabilities
     if model.reports.exists():
         shutil.rmtree(model.reports)
     model.reports.mkdir(parents=True)
@@ -35,18 +38,18 @@ def write_model_report(model: Model, about: About, test: Split, probabilities: n
     predicted = probabilities.argmax(axis=1)
     title = f"{model.title} on {about.dataset}"
 
-    _write_scores(model, about, test, probabilities, title)
+    _write_scores(result, about, test, title)
     mistakes = _write_mistakes(model, about, test, probabilities, title)
     if model.history:
         shutil.copyfile(model.history, model.reports / "history.csv")
         draw_history(pd.read_csv(model.history), model.reports / "history.png", title)
-        _explain_network(model, about, test, predicted, mistakes[:EXPLAINED], title)
+        _explain_network(model, estimator, about, test, predicted, mistakes[:EXPLAINED], title)
     else:
-        _explain_forest(model, test, predict, title)
+        _explain_forest(model, estimator, predict, test, title)
 
 
-def _write_scores(model: Model, about: About, test: Split, probabilities: np.ndarray, title: str) -> None:
-    folder, names = model.reports, about.class_names
+def _write_scores(result: Result, about: About, test: Split, title: str) -> None:
+    folder, names, probabilities = result.model.reports, about.class_names, result.probabilities
     predicted = probabilities.argmax(axis=1)
     classes = np.array(names)
     pd.DataFrame({"actual": classes[test.labels], "predicted": classes[predicted]}).to_csv(
@@ -59,15 +62,10 @@ def _write_scores(model: Model, about: About, test: Split, probabilities: np.nda
         f"{title}: {len(predicted):,} test images",
     )
     per_class(test.labels, predicted, names).round(6).to_csv(folder / "per_class.csv")
-    ends = intervals("test", test.labels, probabilities)
-    pd.DataFrame(
-        [(name, value, *ends[name]) for name, value in scores("test", test.labels, probabilities).items()],
-        columns=["figure", "value", "low", "high"],
-    ).round(6).to_csv(folder / "scores.csv", index=False)
+    result.scores.round(6).to_csv(folder / "scores.csv")
     bins = calibration(test.labels, probabilities)
     bins.round(6).to_csv(folder / "calibration.csv")
-    error = expected_calibration_error(test.labels, probabilities)
-    draw_reliability(bins, error, folder / "reliability.png", title)
+    draw_reliability(bins, result.metrics["test_ece"], folder / "reliability.png", title)
 
 
 def _write_mistakes(model: Model, about: About, test: Split, probabilities: np.ndarray, title: str) -> np.ndarray:
@@ -96,9 +94,14 @@ def _write_mistakes(model: Model, about: About, test: Split, probabilities: np.n
 
 
 def _explain_network(
-    model: Model, about: About, test: Split, predicted: np.ndarray, wrong: np.ndarray, title: str
+    model: Model,
+    network: keras.Model,
+    about: About,
+    test: Split,
+    predicted: np.ndarray,
+    wrong: np.ndarray,
+    title: str,
 ) -> None:
-    network = load_keras(model.file)
     network_layers(network).to_csv(model.reports / "layers.csv")
     names = about.class_names
     right = np.flatnonzero(predicted == test.labels)
@@ -121,9 +124,8 @@ def _explain_network(
     draw_tiles(filters, [], model.reports / "filters.png", f"{title}: what the first layer looks for", 8, signed_from=0)
 
 
-def _explain_forest(model: Model, test: Split, predict: Predict, title: str) -> None:
+def _explain_forest(model: Model, forest: RandomForestClassifier, predict: Predict, test: Split, title: str) -> None:
     maps = {"log loss added when a block is exchanged": block_importance(predict, test.images, test.labels)}
-    forest, features = load_forest(model.file)
-    if features == "pixels":
+    if forest.image_features == "pixels":
         maps["impurity taken away by a pixel"] = forest.feature_importances_.reshape(test.images.shape[1:])
     draw_importance(maps, test.images.mean(axis=0), model.reports / "importance.png", f"{title}: where it looks")

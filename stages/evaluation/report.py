@@ -2,7 +2,7 @@
 
 import base64
 import io
-from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import pandas as pd
@@ -12,9 +12,9 @@ from ruamel.yaml.representer import RoundTripRepresenter
 
 from stages.dataset.prepared import About
 from stages.evaluation.comparison import SIGNIFICANCE
+from stages.evaluation.measurement import Result
 from stages.evaluation.scores import CONFIDENCE_LEVEL
 from stages.fingerprints import file_md5, folder_md5, versions
-from stages.models import Model
 from stages.params import Params
 from stages.paths import EXPLORE, PREPARED
 
@@ -31,17 +31,8 @@ FIGURES = {
 }
 
 
-@dataclass(frozen=True)
-class Section:
-    """What the page shows of one model beside the files in its folder."""
-
-    model: Model
-    metrics: dict[str, float]
-    overfitting: str
-
-
 def write_report(
-    path: Path, about: About, sections: list[Section], comparison: dict, params: Params, notice: str | None
+    path: Path, about: About, results: list[Result], comparison: dict, params: Params, notice: str | None
 ) -> None:
     """Write the page; `params` are those of params.yaml, `notice` is what the reader must not miss."""
     environment = Environment(
@@ -53,44 +44,41 @@ def write_report(
     )
     environment.globals |= {"picture": _picture, "table": pd.read_csv, "file_md5": file_md5}
     environment.filters |= {"percent": lambda share: f"{100 * share:.2f} %", "p_value": _p_value}
-    best = max(sections, key=lambda section: section.metrics["val_accuracy"])
+    best = max(results, key=lambda result: result.metrics["val_accuracy"])
     page = environment.get_template("report.html.jinja").render(
         about=about,
-        sections=sections,
+        results=results,
         best=best,
-        minimum={section.model.name: params.gate.minimum(about.dataset, section.model.name) for section in sections},
+        minimum={result.model.name: params.gate.minimum(about.dataset, result.model.name) for result in results},
         figures=FIGURES,
         level=CONFIDENCE_LEVEL,
-        pairs=_pairs(sections, comparison),
+        pairs=_pairs(results, comparison),
         comparison=comparison,
         explore=EXPLORE,
         data_md5=folder_md5(PREPARED),
-        packages=_packages(sections),
+        packages=_packages(results),
         params=_yaml(params),
         notice=notice,
     )
     path.write_text(page + "\n", encoding="utf-8")
 
 
-def _pairs(sections: list[Section], comparison: dict) -> list[dict]:
+def _pairs(results: list[Result], comparison: dict) -> list[dict]:
     """Return every two models with what McNemar's test says of them, in words."""
-    titles = {section.model.name: section.model.title for section in sections}
     found = []
-    for key, pair in comparison.items():
-        first, found_pair, second = key.partition("_vs_")
-        if not found_pair:
-            continue
-        only_first, only_second = pair[f"only_{first}_right"], pair[f"only_{second}_right"]
+    for first, second in combinations([result.model for result in results], 2):
+        pair = comparison[f"{first.name}_vs_{second.name}"]
+        only_first, only_second = pair[f"only_{first.name}_right"], pair[f"only_{second.name}_right"]
         better = first if only_first > only_second else second
         real = pair["p_adjusted"] < SIGNIFICANCE
         found.append(
             {
                 **pair,
-                "first": titles[first],
-                "second": titles[second],
+                "first": first.title,
+                "second": second.title,
                 "only_first": only_first,
                 "only_second": only_second,
-                "verdict": f"{titles[better]} is better" if real else "may be chance",
+                "verdict": f"{better.title} is better" if real else "may be chance",
             }
         )
     return found
@@ -100,9 +88,9 @@ def _p_value(value: float) -> str:
     return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
-def _packages(sections: list[Section]) -> dict[str, str]:
+def _packages(results: list[Result]) -> dict[str, str]:
     """Return the versions of the packages behind the models; Python's own makes no difference to them."""
-    names = {name for section in sections for name in section.model.packages}
+    names = {name for result in results for name in result.model.packages}
     return {name: number for name, number in versions(*sorted(names)).items() if name != "python"}
 
 

@@ -29,7 +29,7 @@ def scores(prefix: str, labels: np.ndarray, probabilities: np.ndarray) -> dict[s
     `probabilities` floats (n, classes). A class that is never predicted has precision 0.
     """
     classes = np.arange(probabilities.shape[1])
-    normal = _normalized(probabilities)
+    normal = normalized(probabilities)
     predicted = normal.argmax(axis=1)
     precision, recall, f1, _ = precision_recall_fscore_support(
         labels, predicted, labels=classes, average="macro", zero_division=0
@@ -53,7 +53,7 @@ def intervals(prefix: str, labels: np.ndarray, probabilities: np.ndarray) -> dic
     Wilson's interval (1927) for accuracy and top-2 accuracy, which are proportions; for the others percentiles of
     `RESAMPLES` bootstrap samples (Efron, "Bootstrap Methods", 1979), the same ones at every call.
     """
-    normal = _normalized(probabilities)
+    normal = normalized(probabilities)
     count, classes = normal.shape
     predicted = normal.argmax(axis=1)
     true_class = normal[np.arange(count), labels]
@@ -73,10 +73,17 @@ def intervals(prefix: str, labels: np.ndarray, probabilities: np.ndarray) -> dic
         "f1": f1.mean(axis=1),
     }
     found = {f"{prefix}_{name}": _percentiles(values) for name, values in resampled.items()}
-    figures = scores(prefix, labels, probabilities)
-    for name in (f"{prefix}_accuracy", f"{prefix}_top2_accuracy"):
-        found[name] = wilson(round(figures[name] * count), count)
+    among_two = top_k_accuracy_score(labels, normal, k=2, labels=np.arange(classes), normalize=False)
+    found[f"{prefix}_accuracy"] = wilson(np.sum(predicted == labels), count)
+    found[f"{prefix}_top2_accuracy"] = wilson(among_two, count)
     return found
+
+
+def score_table(labels: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
+    """Return `value`, `low` and `high` for each figure of `scores` on the test images."""
+    table = pd.DataFrame({"value": scores("test", labels, probabilities)})
+    table[["low", "high"]] = pd.DataFrame(intervals("test", labels, probabilities), index=["low", "high"]).T
+    return table.rename_axis("figure")
 
 
 def per_class(labels: np.ndarray, predicted: np.ndarray, names: list[str]) -> pd.DataFrame:
@@ -105,7 +112,7 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.nda
 
 def calibration(labels: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
     """Return mean confidence, accuracy and number of images for each bin of confidence that has any."""
-    normal = _normalized(probabilities)
+    normal = normalized(probabilities)
     confidence = normal.max(axis=1)
     table = pd.DataFrame(
         {"bin": _bins(confidence), "confidence": confidence, "accuracy": normal.argmax(axis=1) == labels}
@@ -124,18 +131,18 @@ def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray) ->
     return float(np.average((bins["accuracy"] - bins["confidence"]).abs(), weights=bins["images"]))
 
 
+def normalized(probabilities: np.ndarray) -> np.ndarray:
+    """Return them in float64: float32 rows of a softmax add up to 1 only nearly."""
+    normal = probabilities.astype(np.float64)
+    return normal / normal.sum(axis=1, keepdims=True)
+
+
 def wilson(successes: int, count: int) -> Interval:
     """Return Wilson's interval of a proportion; of nothing, 0 to 1."""
     if not count:
         return 0.0, 1.0
     interval = binomtest(int(successes), int(count)).proportion_ci(CONFIDENCE_LEVEL, method="wilson")
     return float(interval.low), float(interval.high)
-
-
-def _normalized(probabilities: np.ndarray) -> np.ndarray:
-    """Return them in float64: float32 rows of a softmax add up to 1 only nearly."""
-    normal = probabilities.astype(np.float64)
-    return normal / normal.sum(axis=1, keepdims=True)
 
 
 def _bins(confidence: np.ndarray) -> np.ndarray:

@@ -94,6 +94,15 @@ def averaged(networks: list[keras.Sequential], shift: int) -> keras.Model:
     return keras.Model(images, mean, name=f"{first.name}_averaged")
 
 
+def network_inside(model: keras.Model) -> tuple[keras.Model, int]:
+    """Return the first network of what `averaged` returned, and how many predictions it averages."""
+    networks = [layer for layer in model.layers if isinstance(layer, keras.Sequential)]
+    if not networks:
+        return model, 1
+    mean = next(layer for layer in model.layers if isinstance(layer, layers.Average))
+    return networks[0], len(mean.input)
+
+
 def optimizer(params, steps: int) -> keras.optimizers.Optimizer:
     """Return the optimizer of `params` (name, learning_rate, schedule) for a training of `steps` steps.
 

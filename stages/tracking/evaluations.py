@@ -6,6 +6,7 @@ Everything is read from the files that DVC and Git keep, so that MLflow can be f
 import hashlib
 import json
 import time
+from math import isclose, nan
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from stages.tracking.store import connect, store_lock
 
 EVALUATION = "dvc.evaluation_md5"
 RESTORED = "dvc.restored"
+# Summed in another order, as in an evaluation, a value differs by less.
+SAME = 1e-6
 SIDE_BY_SIDE = ("confusion_matrix", "mistakes", "reliability")
 PREDICTIONS = "predictions.json"
 # By this tag MLflow's pages know that an artifact is a table.
@@ -61,13 +64,15 @@ def _record(model: Model, metrics: dict[str, float], seconds: dict[str, float], 
         now = int(time.time() * 1000)
         step = max((output.step for output in logged), default=0)
         model_id = logged[-1].model_id if logged else None
+        figures = {key: value for key, value in {**metrics, **seconds}.items() if key != "gate_passed"}
         client.log_batch(
             run_id,
             metrics=[
-                mlflow.entities.Metric(key, value, now, step, model_id=model_id, run_id=run_id)
-                for key, value in {**metrics, **seconds}.items()
-                # The training has sent its own, epoch by epoch.
-                if key != "gate_passed" and (key.startswith("test_") or key not in run.data.metrics)
+                mlflow.entities.Metric(
+                    key, value, now, _step_after(client, run, key, step), model_id=model_id, run_id=run_id
+                )
+                for key, value in figures.items()
+                if not isclose(value, run.data.metrics.get(key, nan), abs_tol=SAME)
             ],
         )
         for path in artifacts:
@@ -77,6 +82,13 @@ def _record(model: Model, metrics: dict[str, float], seconds: dict[str, float], 
         # Last, so that an evaluation that broke off is sent again.
         client.set_tag(run_id, EVALUATION, digest)
     return True
+
+
+def _step_after(client: Any, run: Any, key: str, first: int) -> int:
+    """Return the step at which a value of `key` becomes the run's latest."""
+    # Such as that of a model that averages over shifted images: its epochs are those of the plain network.
+    known = client.get_metric_history(run.info.run_id, key) if key in run.data.metrics else []
+    return max((point.step + 1 for point in known), default=first)
 
 
 def _log_for_side_by_side(client: Any, run_id: str, model: Model) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from stages.evaluation.attribution import block_importance, first_layer, integrated_gradients
-from stages.learners.networks import build_cnn, build_mlp
+from stages.learners.networks import averaged, build_cnn, build_mlp
 from tests.learners.test_networks import section
 
 RANDOM = np.random.default_rng(0)
@@ -45,3 +45,8 @@ def test_a_block_that_the_answer_rests_on_stands_out():
 def test_the_first_layer_is_shown_as_images():
     assert first_layer(network(build_mlp, "mlp"), 32).shape == (32, 8, 8)
     assert first_layer(network(build_cnn, "cnn"), 32).shape == (24, 5, 5)
+
+
+def test_of_an_average_the_first_layer_is_that_of_a_network_in_it():
+    model = network(build_cnn, "cnn")
+    np.testing.assert_array_equal(first_layer(averaged([model], shift=1), 32), first_layer(model, 32))

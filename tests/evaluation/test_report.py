@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 
 from stages.dataset.prepared import About
-from stages.evaluation.report import FIGURES, Section, write_report
+from stages.evaluation.measurement import Result
+from stages.evaluation.report import FIGURES, write_report
 from stages.evaluation.scores import per_class
 from stages.models import MLP
 from stages.params import EvaluateParams, load_params
@@ -23,9 +24,8 @@ def test_the_page_shows_figures_params_and_the_notice_escaped(params_file):
     for each in (MLP.reports, EXPLORE, PREPARED, MLP.file.parent):
         each.mkdir(parents=True)
     MLP.file.write_bytes(b"model")
-    pd.DataFrame({"figure": list(FIGURES), "value": 0.98765, "low": 0.98, "high": 0.99}).to_csv(
-        MLP.reports / "scores.csv", index=False
-    )
+    scores = pd.DataFrame({"value": 0.98765, "low": 0.98, "high": 0.99}, index=list(FIGURES))
+    result = Result(MLP, np.eye(2)[LABELS], scores, METRICS, seconds={}, overfitting="<verdict>")
     per_class(LABELS, LABELS, ["a", "b"]).to_csv(MLP.reports / "per_class.csv")
     pd.DataFrame({"space": ["pixels"], "neighbor_purity": [0.9], "silhouette": [0.1]}).to_csv(
         EXPLORE / "purity.csv", index=False
@@ -39,9 +39,7 @@ def test_the_page_shows_figures_params_and_the_notice_escaped(params_file):
     pages = []
     for comment in ("", "# a comment\n"):
         params_file.write_text(comment + params_file.read_text())
-        write_report(
-            folder / "index.html", about, [Section(MLP, METRICS, "<verdict>")], comparison, params, "a <notice>"
-        )
+        write_report(folder / "index.html", about, [result], comparison, params, "a <notice>")
         pages.append((folder / "index.html").read_text())
     assert pages[0] == pages[1]
     assert "98.77 %" in pages[0]

@@ -13,7 +13,7 @@ from stages.errors import UserError
 from stages.learners.forest_file import load_forest, save_forest
 from stages.learners.keras_file import load_keras, save_keras
 from stages.learners.networks import build_cnn
-from stages.learners.prediction import load_predictor
+from stages.learners.prediction import load_model
 from tests.learners.test_networks import section
 
 IMAGES = np.random.default_rng(0).random((60, 8, 8)).astype(np.float32)
@@ -56,11 +56,9 @@ def test_a_loaded_model_predicts_as_before(tmp_path):
     model, trees = cnn(), forest()
     save_keras(model, tmp_path / "a.keras")
     save_forest(trees, "pixels", tmp_path / "a.skops")
+    np.testing.assert_allclose(load_model(tmp_path / "a.keras")[1](IMAGES), model.predict(IMAGES, verbose=0), atol=1e-6)
     np.testing.assert_allclose(
-        load_predictor(tmp_path / "a.keras")(IMAGES), model.predict(IMAGES, verbose=0), atol=1e-6
-    )
-    np.testing.assert_allclose(
-        load_predictor(tmp_path / "a.skops")(IMAGES), trees.predict_proba(IMAGES.reshape(60, -1)), atol=1e-6
+        load_model(tmp_path / "a.skops")[1](IMAGES), trees.predict_proba(IMAGES.reshape(60, -1)), atol=1e-6
     )
 
 

@@ -140,8 +140,9 @@ def test_an_ensemble_is_the_mean_of_networks_that_each_train_by_themselves(tmp_p
 
 def test_with_shifts_the_model_is_the_mean_over_shifted_images(tmp_path):
     model, history, *_ = run(test_time_shift=1)
-    plain, *_ = run(test_time_shift=0)
-    # The training itself is the same.
+    plain, plain_history, *_ = run(test_time_shift=0)
+    # The training itself is the same, and what it reports.
+    assert history == plain_history
     for a, b in zip(model.get_weights(), plain.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -151,7 +152,6 @@ def test_with_shifts_the_model_is_the_mean_over_shifted_images(tmp_path):
     save_keras(model, tmp_path / "model.keras")
     predicted = load_keras(tmp_path / "model.keras").predict(VALIDATION.images, verbose=0)
     np.testing.assert_allclose(predicted, expected, atol=1e-6)
-    assert history["val_accuracy"][-1] == pytest.approx(np.mean(expected.argmax(axis=1) == VALIDATION.labels))
 
 
 def test_a_loss_that_is_not_finite_ends_the_training():
