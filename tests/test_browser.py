@@ -78,6 +78,17 @@ def test_the_report_fits_a_phone(reproduced, page: Page):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+def test_on_paper_no_column_is_cut_off_and_nothing_is_folded(reproduced, page: Page):
+    # A4 less margins of 1 cm, in CSS pixels.
+    page.set_viewport_size({"width": 718, "height": 1000})
+    page.emulate_media(media="print")
+    page.goto((reproduced.folder / "reports/index.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= 718
+    for table in page.locator("table").all():
+        expect(table).to_be_visible()
+        assert table.bounding_box()["width"] <= 718
+
+
 def test_mlflow_shows_the_runs_their_comparison_and_a_confusion_matrix(reproduced, page: Page):
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -97,6 +108,19 @@ def test_mlflow_shows_the_runs_their_comparison_and_a_confusion_matrix(reproduce
         for model in MODELS:
             shown = f"{metrics(reproduced)[model]['test_accuracy']:.3f}".rstrip("0")
             assert re.search(re.escape(shown[:-1]), text), shown
+
+        page.goto(f"{url}/#/experiments/{experiment}/runs?compareRunsMode=CHART")
+        for key in ("confusion_matrix", "mistakes"):
+            heading = page.get_by_text(key, exact=True).first
+            heading.scroll_into_view_if_needed()
+            expect(heading).to_be_visible()
+            pictures = page.locator(f"img[src*='{key}']")
+            expect(pictures).to_have_count(len(MODELS))
+            assert pictures.first.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
+
+        page.goto(f"{url}/#/experiments/{experiment}/runs?compareRunsMode=ARTIFACT")
+        expect(page.get_by_text("Table: predictions.json").first).to_be_visible()
+        expect(page.get_by_text("Compare: predicted").first).to_be_visible()
 
         run = newest["cnn"].info.run_id
         page.goto(f"{url}/#/experiments/{experiment}/runs/{run}/artifacts/confusion_matrix.png")

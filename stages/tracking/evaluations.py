@@ -23,8 +23,9 @@ from stages.tracking.store import connect, store_lock
 
 EVALUATION = "dvc.evaluation_md5"
 RESTORED = "dvc.restored"
-# Summed in another order, as in an evaluation, a value differs by less.
+# Relative: in an evaluation, which sums in another order than a training, a value differs by less.
 SAME = 1e-6
+EPOCH_BY_EPOCH = ("val_accuracy", "val_loss")
 SIDE_BY_SIDE = ("confusion_matrix", "mistakes", "reliability")
 PREDICTIONS = "predictions.json"
 # By this tag MLflow's pages know that an artifact is a table.
@@ -60,21 +61,8 @@ def _record(model: Model, metrics: dict[str, float], seconds: dict[str, float], 
         digest = _digest(metrics, artifacts)
         if run.data.tags.get(EVALUATION) == digest:
             return False
-        logged = run.outputs.model_outputs if run.outputs else []
-        now = int(time.time() * 1000)
-        step = max((output.step for output in logged), default=0)
-        model_id = logged[-1].model_id if logged else None
-        figures = {key: value for key, value in {**metrics, **seconds}.items() if key != "gate_passed"}
-        client.log_batch(
-            run_id,
-            metrics=[
-                mlflow.entities.Metric(
-                    key, value, now, _step_after(client, run, key, step), model_id=model_id, run_id=run_id
-                )
-                for key, value in figures.items()
-                if not isclose(value, run.data.metrics.get(key, nan), abs_tol=SAME)
-            ],
-        )
+        figures = {key: value for key, value in metrics.items() if key != "gate_passed"}
+        _log_metrics(client, run, {**figures, **seconds})
         for path in artifacts:
             client.log_artifact(run_id, str(path))
         _log_for_side_by_side(client, run_id, model)
@@ -84,11 +72,28 @@ def _record(model: Model, metrics: dict[str, float], seconds: dict[str, float], 
     return True
 
 
-def _step_after(client: Any, run: Any, key: str, first: int) -> int:
-    """Return the step at which a value of `key` becomes the run's latest."""
-    # Such as that of a model that averages over shifted images: its epochs are those of the plain network.
-    known = client.get_metric_history(run.info.run_id, key) if key in run.data.metrics else []
-    return max((point.step + 1 for point in known), default=first)
+def _log_metrics(client: Any, run: Any, values: dict[str, float]) -> None:
+    """Make `values` the latest of the run."""
+    mlflow = connect()
+    run_id, known = run.info.run_id, run.data.metrics
+    logged = run.outputs.model_outputs if run.outputs else []
+    model_id = logged[-1].model_id if logged else None
+    step = max((output.step for output in logged), default=0)
+    now = int(time.time() * 1000)
+    new = {key: value for key, value in values.items() if not isclose(value, known.get(key, nan), rel_tol=SAME)}
+    # A model that averages over shifted images has other values than the network that was validated in each epoch.
+    after = {
+        key: 1 + max(point.step for point in client.get_metric_history(run_id, key))
+        for key in EPOCH_BY_EPOCH
+        if key in new and key in known
+    }
+    client.log_batch(
+        run_id,
+        metrics=[
+            mlflow.entities.Metric(key, value, now, after.get(key, step), model_id=model_id, run_id=run_id)
+            for key, value in new.items()
+        ],
+    )
 
 
 def _log_for_side_by_side(client: Any, run_id: str, model: Model) -> None:
@@ -101,6 +106,8 @@ def _log_for_side_by_side(client: Any, run_id: str, model: Model) -> None:
             client.log_image(run_id, image, key=key, step=0)
     pairs = pd.read_csv(model.reports / "confusion_matrix.csv").rename_axis("image").reset_index()
     pairs["right"] = pairs["actual"] == pairs["predicted"]
+    # MLflow's page groups by the first column and compares the second.
+    pairs = pairs[["image", "predicted", "actual", "right"]]
     # Not log_table: it appends to the table of an earlier evaluation.
     client.log_text(run_id, pairs.to_json(orient="split", index=False), PREDICTIONS)
     client.set_tag(run_id, LOGGED_ARTIFACTS, json.dumps([{"path": PREDICTIONS, "type": "table"}]))
