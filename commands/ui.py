@@ -76,6 +76,7 @@ def _print_addresses(server: str) -> None:
     runs, experiment = latest
     query = f"runs={_quoted(runs)}&experiments={_quoted([experiment])}"
     print(f"The last runs compared:  {server}/#/compare-runs?{query}", flush=True)
+    print(f"Curves and pictures:     {server}/#/experiments/{experiment}/runs?compareRunsMode=CHART", flush=True)
 
 
 def _quoted(ids: list[str]) -> str:
