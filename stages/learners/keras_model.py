@@ -6,6 +6,7 @@ import keras
 import pandas as pd
 
 from stages.dataset.prepared import load_about, load_split
+from stages.learners.checkpoint import checkpoint_path, remove_checkpoint
 from stages.learners.keras_file import save_keras
 from stages.learners.networks import build_networks
 from stages.learners.training import train
@@ -24,6 +25,7 @@ def train_keras_model(kind: Model, params, device: str) -> None:
     processor = gpu_name() if device == "gpu" else cpu_name()
     print(f"{kind.name}: training on the {device.upper()} ({processor})", flush=True)
 
+    checkpoint = checkpoint_path(kind, params.resolved(), device)
     with training_run(kind, params.resolved(), about) as run:
         run.set_tags(
             {
@@ -33,6 +35,8 @@ def train_keras_model(kind: Model, params, device: str) -> None:
                 "runtime.backend": keras.config.backend(),
             }
         )
+        if checkpoint.exists():
+            run.set_tags({"runtime.resumed": "true"})
         start = time.perf_counter()
         model, history, kept = train(
             kind.name,
@@ -42,6 +46,7 @@ def train_keras_model(kind: Model, params, device: str) -> None:
             validation,
             seed=params.runtime.seed,
             on_epoch=run.log_epoch,
+            checkpoint=checkpoint,
         )
         seconds = time.perf_counter() - start
         epochs = pd.RangeIndex(1, len(history["train_loss"]) + 1, name="epoch")
@@ -50,6 +55,7 @@ def train_keras_model(kind: Model, params, device: str) -> None:
         save_keras(model, kind.file)
         run.log_metrics({"training_seconds": seconds})
         run.finish()
+    remove_checkpoint(checkpoint)
     print(
         f"{kind.name}: {len(epochs)} epochs trained in {seconds:.1f} s, weights of epoch {kept}, "
         f"validation accuracy {history['val_accuracy'][kept - 1]:.4f}"

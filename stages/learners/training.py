@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from stages.dataset.prepared import Split
 from stages.errors import UserError
 from stages.learners.augmentation import Augmentation
+from stages.learners.checkpoint import Progress, load_checkpoint, save_checkpoint
 from stages.learners.networks import averaged, optimizer
 from stages.progress import progress_bar
 from stages.runtime import jit_compile, make_train_steps
@@ -31,6 +33,7 @@ def train(
     *,
     seed: int,
     on_epoch: Callable[[int, dict[str, float]], None],
+    checkpoint: Path | None = None,
 ) -> tuple[keras.Model, dict[str, list[float]], int]:
     """Train `networks` in place; return the model that predicts with them, its history, and its epoch (from 1).
 
@@ -39,6 +42,8 @@ def train(
     epoch for each name in `HISTORY`: training's are the mean of the networks', validation's those of the mean
     network without shifts, which would take as long as half the training.
     `on_epoch` gets the epoch and these values as they happen. Loss includes the l1 and l2 penalties.
+    With a `checkpoint` the state is kept there after each epoch, and a training that finds it goes on from it:
+    `on_epoch` is then told of the epochs before.
     Raises `UserError` after the first epoch whose loss is not finite.
     """
     steps = math.ceil(len(training.labels) / params.batch_size)
@@ -47,12 +52,21 @@ def train(
     unshifted.compile(**measured)
     for network in networks:
         network.compile(optimizer=optimizer(params.optimizer, steps=params.epochs * steps), **measured)
+        network.optimizer.build(network.trainable_variables)
     train_steps = [make_train_steps(network, params.batch_size) for network in networks]
     validation_images, validation_labels = np.asarray(validation.images), np.asarray(validation.labels)
-    history: dict[str, list[float]] = {name: [] for name in HISTORY}
-    best, best_weights = 0, None
-    with progress_bar(params.epochs * steps * len(networks), f"train {name}", "step") as bar:
-        for epoch in range(1, params.epochs + 1):
+    progress = checkpoint and load_checkpoint(checkpoint, networks)
+    progress = progress or Progress(history={name: [] for name in HISTORY})
+    history, done = progress.history, progress.epochs
+    for epoch in range(1, done + 1):
+        on_epoch(epoch, {name: history[name][epoch - 1] for name in HISTORY})
+    if done:
+        print(f"{name}: goes on after epoch {done} of {params.epochs}, where it was interrupted", flush=True)
+    per_epoch = steps * len(networks)
+    with progress_bar(params.epochs * per_epoch, f"train {name}", "step", initial=done * per_epoch) as bar:
+        for epoch in range(done + 1, params.epochs + 1):
+            if params.early_stopping_patience and epoch - 1 - progress.best >= params.early_stopping_patience:
+                break
             sums = dict.fromkeys(("loss", "accuracy"), 0.0)
             for images, labels in one_ahead(chunks(training, params, seed, epoch)):
                 for train_network in train_steps:
@@ -71,16 +85,16 @@ def train(
             bar.set_postfix_str(f"epoch {epoch}/{params.epochs}, val_accuracy {values['val_accuracy']:.4f}")
             on_epoch(epoch, values)
 
-            if not best or values["val_loss"] < history["val_loss"][best - 1]:
-                best = epoch
+            if not progress.best or values["val_loss"] < history["val_loss"][progress.best - 1]:
+                progress.best = epoch
                 if params.weights == "best":
-                    best_weights = model.get_weights()
-            if params.early_stopping_patience and epoch - best >= params.early_stopping_patience:
-                break
-    if best_weights is None:
-        return model, history, epoch
-    model.set_weights(best_weights)
-    return model, history, best
+                    progress.best_weights = model.get_weights()
+            if checkpoint:
+                save_checkpoint(checkpoint, networks, progress)
+    if progress.best_weights is None:
+        return model, history, progress.epochs
+    model.set_weights(progress.best_weights)
+    return model, history, progress.best
 
 
 def chunks(training: Split, params, seed: int, epoch: int) -> Iterator[Chunk]:

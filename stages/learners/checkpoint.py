@@ -1,0 +1,127 @@
+"""A training that was killed goes on from its last finished epoch.
+
+Until it is done, its state lies outside of DVC's outputs, which DVC removes before it runs a stage again. A training
+that differs in anything that decides on its result has another file, and so never goes on from this one.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import time
+import zipfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from stages.fingerprints import file_md5, folder_md5, versions
+from stages.models import Model
+from stages.paths import PREPARED
+from stages.provenance import cores, cpu_name, main_repository
+
+FOLDER = ".checkpoints"
+# What no training has come back to for so long is removed.
+OUTDATED_SECONDS = 7 * 24 * 3600
+# Environment variables that decide in which order numbers are added.
+COMPUTING = ("DNNL_", "KERAS_", "NVIDIA_", "OMP_", "ONEDNN_", "TF_", "XLA_")
+
+
+@dataclass
+class Progress:
+    """How far a training is: `history` as in `training.train`, `best` the epoch with the lowest val_loss (0: none)."""
+
+    history: dict[str, list[float]]
+    best: int = 0
+    best_weights: list[np.ndarray] | None = None
+
+    @property
+    def epochs(self) -> int:
+        return len(next(iter(self.history.values())))
+
+
+def checkpoint_path(model: Model, params: dict[str, Any], device: str) -> Path:
+    """Return the file of this training: its name is made of data, params, code, packages, device and processor."""
+    loaded = [module.__file__ for name, module in sys.modules.items() if name.startswith("stages.")]
+    identity = {
+        "data": folder_md5(PREPARED),
+        "params": params,
+        "code": sorted(file_md5(Path(file)) for file in loaded if file),
+        "packages": versions(*model.packages),
+        "device": [device, cpu_name(), cores()],
+        "environment": {name: value for name, value in os.environ.items() if name.startswith(COMPUTING)},
+    }
+    key = hashlib.md5(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return main_repository() / FOLDER / f"{model.name}-{key}.npz"
+
+
+def save_checkpoint(path: Path, networks: list[keras.Model], progress: Progress) -> None:
+    """Write the networks, their optimizers and `progress`, in place of what was there, whole or not at all.
+
+    A training goes on without a checkpoint that cannot be written, and says so.
+    """
+    arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in _variables(networks).items()}
+    arrays |= {f"best_{number}": weights for number, weights in enumerate(progress.best_weights or [])}
+    arrays |= {f"history_{name}": np.array(values) for name, values in progress.history.items()}
+    part = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with open(part, "wb") as file:
+            np.savez(file, best=np.array(progress.best), **arrays)
+        os.replace(part, path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        print(f"warning: {path}: the checkpoint cannot be written: {error.strerror}", file=sys.stderr, flush=True)
+
+
+def load_checkpoint(path: Path, networks: list[keras.Model]) -> Progress | None:
+    """Put the networks and their optimizers, which must be built, into the state of the checkpoint.
+
+    Return how far the training was, or None where there is no checkpoint that can be read.
+    """
+    variables = _variables(networks)
+    try:
+        # All of it before anything is changed: each member has its checksum.
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+        if any(arrays[name].shape != tuple(variable.shape) for name, variable in variables.items()):
+            raise ValueError("other shapes")
+        best = int(arrays["best"])
+        history = {
+            name.removeprefix("history_"): values.tolist()
+            for name, values in arrays.items()
+            if name.startswith("history_")
+        }
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        print(f"warning: {path}: damaged, and not used: {error}", file=sys.stderr, flush=True)
+        return None
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
+    weights = [arrays[f"best_{number}"] for number in range(sum(name.startswith("best_") for name in arrays))]
+    return Progress(history, best, weights or None)
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Remove the checkpoint of a training that is done, and those that nobody comes back to."""
+    path.unlink(missing_ok=True)
+    for other in path.parent.glob("*"):
+        if time.time() - other.stat().st_mtime > OUTDATED_SECONDS:
+            other.unlink(missing_ok=True)
+    # Another training's checkpoint may be in it, or there never was one.
+    with suppress(OSError):
+        path.parent.rmdir()
+
+
+def _variables(networks: list[keras.Model]) -> dict[str, keras.Variable]:
+    """Return all that a training changes, with the state of dropout's random numbers, which model files drop."""
+    found = {}
+    for number, network in enumerate(networks):
+        found |= {f"network_{number}_{index}": each for index, each in enumerate(network.variables)}
+        found |= {f"optimizer_{number}_{index}": each for index, each in enumerate(network.optimizer.variables)}
+    return found

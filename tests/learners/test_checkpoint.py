@@ -1,0 +1,124 @@
+"""A training that is interrupted and goes on ends as if nothing had happened."""
+
+import os
+
+import keras
+import numpy as np
+import pytest
+
+from stages.learners.checkpoint import checkpoint_path, remove_checkpoint
+from stages.learners.networks import build_networks
+from stages.learners.training import train
+from stages.models import CNN, MLP
+from stages.paths import PREPARED
+from tests.learners.test_networks import section
+from tests.learners.test_training import TRAINING, VALIDATION
+
+# All that has a state: dropout's random numbers, moving statistics, an optimizer with slots and a schedule.
+WITH_STATE = {
+    "hidden_units": [8], "epochs": 6, "batch_size": 16, "dropout": 0.4, "batch_norm": True,
+    "optimizer": {"name": "adam", "learning_rate": 0.02, "schedule": "one_cycle"},
+}  # fmt: skip
+
+
+class KilledError(Exception):
+    pass
+
+
+def run(checkpoint=None, seed: int = 0, kill_after: int | None = None, **changes):
+    # Nothing may depend on the state of the process that goes on.
+    keras.utils.set_random_seed(seed)
+    params = section("mlp", **WITH_STATE, **changes)
+    networks = build_networks("mlp", params, 4, 4, 3)
+    told = []
+
+    def on_epoch(epoch: int, values: dict[str, float]) -> None:
+        told.append((epoch, values))
+        # Epoch by epoch: the checkpoint of this one is not written yet.
+        if epoch - 1 == kill_after:
+            raise KilledError
+
+    model, history, kept = train(
+        "mlp", networks, params, TRAINING, VALIDATION, seed=3, on_epoch=on_epoch, checkpoint=checkpoint
+    )
+    return model.get_weights(), history, kept, told
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"ensemble_size": 2, "test_time_shift": 1}, {"weights": "best", "early_stopping_patience": 1}],
+    ids=["last weights", "ensemble", "best weights, early stopping"],
+)
+def test_it_ends_as_an_unbroken_one(changes, tmp_path):
+    weights, history, kept, told = run(**changes)
+    path = tmp_path / "folder" / "checkpoint.npz"
+    with pytest.raises(KilledError):
+        run(path, kill_after=1, **changes)
+    resumed = run(path, seed=9, **changes)
+    for a, b in zip(weights, resumed[0], strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert resumed[1:] == (history, kept, told)
+    # It stands until the caller has written the model: once more, and nothing is trained.
+    again = run(path, seed=9, **changes)
+    for a, b in zip(weights, again[0], strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert again[1:3] == (history, kept)
+
+
+def test_a_damaged_checkpoint_is_said_and_not_used(tmp_path, capsys):
+    _, history, *_ = run()
+    path = tmp_path / "checkpoint.npz"
+    with pytest.raises(KilledError):
+        run(path, kill_after=2)
+    whole = path.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", whole[:600] + b"\xff" * 40 + whole[640:]):
+        path.write_bytes(damaged)
+        assert run(path)[1] == history
+        assert "damaged, and not used" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_cannot_be_written_stops_no_training(tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    _, history, *_ = run(tmp_path / "file" / "checkpoint.npz")
+    assert history == run()[1]
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_training_that_differs_in_anything_has_another_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    PREPARED.mkdir(parents=True)
+    (PREPARED / "labels.npy").write_bytes(b"1")
+    params = {"epochs": 3}
+    path = checkpoint_path(MLP, params, "cpu")
+    assert checkpoint_path(MLP, params, "cpu") == path
+    others = [
+        checkpoint_path(CNN, params, "cpu"),
+        checkpoint_path(MLP, {"epochs": 4}, "cpu"),
+        checkpoint_path(MLP, params, "gpu"),
+    ]
+    with monkeypatch.context() as changed:
+        changed.setenv("TF_NUM_INTRAOP_THREADS", "7")
+        others.append(checkpoint_path(MLP, params, "cpu"))
+    with monkeypatch.context() as changed:
+        changed.setattr("stages.learners.checkpoint.versions", lambda *names: {"keras": "0"})
+        others.append(checkpoint_path(MLP, params, "cpu"))
+    with monkeypatch.context() as changed:
+        (tmp_path / "other.py").write_text("")
+        changed.setattr("stages.learners.networks.__file__", str(tmp_path / "other.py"))
+        others.append(checkpoint_path(MLP, params, "cpu"))
+    (PREPARED / "labels.npy").write_bytes(b"2")
+    others.append(checkpoint_path(MLP, params, "cpu"))
+    assert len({path, *others}) == 1 + len(others)
+
+
+def test_what_nobody_came_back_to_is_removed_in_the_end(tmp_path):
+    done, fresh, outdated = (tmp_path / "folder" / name for name in ("done.npz", "fresh.npz", "outdated.npz"))
+    done.parent.mkdir()
+    for path in (done, fresh, outdated):
+        path.touch()
+    os.utime(outdated, (0, 0))
+    remove_checkpoint(done)
+    assert list(done.parent.iterdir()) == [fresh]
+    remove_checkpoint(fresh)
+    assert not fresh.parent.exists()
+    remove_checkpoint(fresh)
