@@ -55,16 +55,16 @@ def _network(model: str, params: Params):
 
     import keras
 
-    from stages.learners.networks import build_networks
+    from stages.learners.networks import build_network
     from stages.learners.training import train
 
     about, section = load_about(), getattr(params.train, model)
-    networks = build_networks(model, section, about.height, about.width, len(about.class_names))
+    network = build_network(model, section, about.height, about.width, len(about.class_names))
     training, validation = load_split("train"), load_split("validation")
 
     def fit() -> keras.Model:
         trained, *_ = train(
-            model, networks, section, training, validation, seed=params.runtime.seed, on_epoch=lambda *_: None
+            model, network, section, training, validation, seed=params.runtime.seed, on_epoch=lambda *_: None
         )
         return trained
 

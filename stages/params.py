@@ -101,7 +101,6 @@ class Network(Section):
     l1: Penalty
     l2: Penalty
     augmentation: Augmentation
-    ensemble_size: int = Field(ge=1, le=100, description="an integer, 1 … 100")
     test_time_shift: int = Field(ge=0, le=3, description="an integer, 0 … 3")
     optimizer: Optimizer
     epochs: Count

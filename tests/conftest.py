@@ -39,7 +39,6 @@ SMALL = {
     "train.mlp.test_time_shift": 1,
     "train.mlp.epochs": 12,
     "train.mlp.batch_size": 32,
-    "train.cnn.ensemble_size": 2,
     "train.cnn.epochs": 8,
     "train.cnn.batch_size": 32,
     "train.random_forest.n_estimators": 40,

@@ -58,12 +58,12 @@ def checkpoint_path(model: Model, params: dict[str, Any], device: str) -> Path:
     return main_repository() / FOLDER / f"{model.name}-{key}.npz"
 
 
-def save_checkpoint(path: Path, networks: list[keras.Model], progress: Progress) -> None:
-    """Write the networks, their optimizers and `progress`, in place of what was there, whole or not at all.
+def save_checkpoint(path: Path, network: keras.Model, progress: Progress) -> None:
+    """Write the network, its optimizer and `progress`, in place of what was there, whole or not at all.
 
     A training goes on without a checkpoint that cannot be written, and says so.
     """
-    arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in _variables(networks).items()}
+    arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in _variables(network).items()}
     arrays |= {f"best_{number}": weights for number, weights in enumerate(progress.best_weights or [])}
     arrays |= {f"history_{name}": np.array(values) for name, values in progress.history.items()}
     part = path.with_suffix(f".{os.getpid()}.part")
@@ -78,12 +78,12 @@ def save_checkpoint(path: Path, networks: list[keras.Model], progress: Progress)
         print(f"warning: {path}: the checkpoint cannot be written: {error.strerror}", file=sys.stderr, flush=True)
 
 
-def load_checkpoint(path: Path, networks: list[keras.Model]) -> Progress | None:
-    """Put the networks and their optimizers, which must be built, into the state of the checkpoint.
+def load_checkpoint(path: Path, network: keras.Model) -> Progress | None:
+    """Put the network and its optimizer, which must be built, into the state of the checkpoint.
 
     Return how far the training was, or None where there is no checkpoint that can be read.
     """
-    variables = _variables(networks)
+    variables = _variables(network)
     try:
         # All of it before anything is changed: each member has its checksum.
         with np.load(path, allow_pickle=False) as file:
@@ -118,10 +118,7 @@ def remove_checkpoint(path: Path) -> None:
         path.parent.rmdir()
 
 
-def _variables(networks: list[keras.Model]) -> dict[str, keras.Variable]:
+def _variables(network: keras.Model) -> dict[str, keras.Variable]:
     """Return all that a training changes, with the state of dropout's random numbers, which model files drop."""
-    found = {}
-    for number, network in enumerate(networks):
-        found |= {f"network_{number}_{index}": each for index, each in enumerate(network.variables)}
-        found |= {f"optimizer_{number}_{index}": each for index, each in enumerate(network.optimizer.variables)}
-    return found
+    found = {f"network_{number}": each for number, each in enumerate(network.variables)}
+    return found | {f"optimizer_{number}": each for number, each in enumerate(network.optimizer.variables)}

@@ -8,7 +8,7 @@ import pandas as pd
 from stages.dataset.prepared import load_about, load_split
 from stages.learners.checkpoint import checkpoint_path, remove_checkpoint
 from stages.learners.keras_file import save_keras
-from stages.learners.networks import build_networks
+from stages.learners.networks import build_network
 from stages.learners.training import train
 from stages.models import Model
 from stages.provenance import cores, cpu_name
@@ -20,8 +20,8 @@ def train_keras_model(kind: Model, params, device: str) -> None:
     """Train what `params.network` describes; write the model and its history."""
     about = load_about()
     training, validation = load_split("train"), load_split("validation")
-    networks = build_networks(kind.name, params.network, about.height, about.width, len(about.class_names))
-    networks[0].summary()
+    network = build_network(kind.name, params.network, about.height, about.width, len(about.class_names))
+    network.summary()
     processor = gpu_name() if device == "gpu" else cpu_name()
     print(f"{kind.name}: training on the {device.upper()} ({processor})", flush=True)
 
@@ -40,7 +40,7 @@ def train_keras_model(kind: Model, params, device: str) -> None:
         start = time.perf_counter()
         model, history, kept = train(
             kind.name,
-            networks,
+            network,
             params.network,
             training,
             validation,

@@ -21,26 +21,23 @@ class NetworkParams(Protocol):
     l2: float
 
 
-def build_networks(name: str, params, height: int, width: int, classes: int) -> list[keras.Sequential]:
-    """Return the `params.ensemble_size` networks of the model `name`, "mlp" or "cnn", which differ in their weights."""
-    build = {"mlp": build_mlp, "cnn": build_cnn}[name]
-    if params.ensemble_size == 1:
-        return [build(params, height, width, classes)]
-    return [build(params, height, width, classes, f"{name}_{each}") for each in range(1, params.ensemble_size + 1)]
+def build_network(name: str, params, height: int, width: int, classes: int) -> keras.Sequential:
+    """Return the network of the model `name`, "mlp" or "cnn"."""
+    return {"mlp": build_mlp, "cnn": build_cnn}[name](params, height, width, classes)
 
 
-def build_mlp(params: NetworkParams, height: int, width: int, classes: int, name: str = "mlp") -> keras.Sequential:
+def build_mlp(params: NetworkParams, height: int, width: int, classes: int) -> keras.Sequential:
     """Return a multilayer perceptron from float images (n, height, width) to probabilities (n, classes)."""
-    model = keras.Sequential(name=name)
+    model = keras.Sequential(name="mlp")
     model.add(keras.Input((height, width), name="images"))
     model.add(layers.Flatten())
     _add_dense_part(model, params, classes)
     return model
 
 
-def build_cnn(params, height: int, width: int, classes: int, name: str = "cnn") -> keras.Sequential:
+def build_cnn(params, height: int, width: int, classes: int) -> keras.Sequential:
     """Return a convolutional network from float images (n, height, width) to probabilities (n, classes)."""
-    model = keras.Sequential(name=name)
+    model = keras.Sequential(name="cnn")
     model.add(keras.Input((height, width), name="images"))
     model.add(layers.Reshape((height, width, 1)))
     for block in params.blocks:
@@ -71,36 +68,33 @@ def build_cnn(params, height: int, width: int, classes: int, name: str = "cnn") 
     return model
 
 
-def averaged(networks: list[keras.Sequential], shift: int) -> keras.Model:
-    """Return the model whose probabilities are the mean over `networks` and over shifted images.
+def averaged(network: keras.Sequential, shift: int) -> keras.Model:
+    """Return the model whose probabilities are the mean of those of `network` for shifted images.
 
-    The shifts are all of up to `shift` pixels to each side, (2 * shift + 1)² of them; beyond the edge is 0. One
-    network without shifts is itself that model. (Committees: Ciresan, Meier & Schmidhuber, "Multi-column Deep
-    Neural Networks for Image Classification", 2012; shifts: Krizhevsky, Sutskever & Hinton, "ImageNet
-    Classification with Deep Convolutional Neural Networks", 2012.)
+    The shifts are all of up to `shift` pixels to each side, (2 * shift + 1)² of them; beyond the edge is 0. Without
+    shifts the network is itself that model. (Krizhevsky, Sutskever & Hinton, "ImageNet Classification with Deep
+    Convolutional Neural Networks", 2012.)
     """
-    first = networks[0]
-    if len(networks) == 1 and not shift:
-        return first
-    _, height, width = first.input_shape
+    if not shift:
+        return network
+    _, height, width = network.input_shape
     images = keras.Input((height, width), name="images")
     padded = layers.ZeroPadding2D(shift, name="margin")(layers.Reshape((height, width, 1))(images))
     probabilities = []
     for top, left in itertools.product(range(2 * shift + 1), repeat=2):
         crop = ((top, 2 * shift - top), (left, 2 * shift - left))
-        shifted = layers.Reshape((height, width))(layers.Cropping2D(crop, name=f"from_{top}_{left}")(padded))
-        probabilities += [network(shifted) for network in networks]
+        shifted = layers.Cropping2D(crop, name=f"from_{top}_{left}")(padded)
+        probabilities.append(network(layers.Reshape((height, width))(shifted)))
     mean = layers.Average(name="mean", dtype="float32")(probabilities)
-    return keras.Model(images, mean, name=f"{first.name}_averaged")
+    return keras.Model(images, mean, name=f"{network.name}_averaged")
 
 
 def network_inside(model: keras.Model) -> tuple[keras.Model, int]:
-    """Return the first network of what `averaged` returned, and how many predictions it averages."""
-    networks = [layer for layer in model.layers if isinstance(layer, keras.Sequential)]
-    if not networks:
+    """Return the network of what `averaged` returned, and how many of its predictions are averaged."""
+    network = next((layer for layer in model.layers if isinstance(layer, keras.Sequential)), None)
+    if network is None:
         return model, 1
-    mean = next(layer for layer in model.layers if isinstance(layer, layers.Average))
-    return networks[0], len(mean.input)
+    return network, len(model.get_layer("mean").input)
 
 
 def optimizer(params, steps: int) -> keras.optimizers.Optimizer:

@@ -26,7 +26,7 @@ Chunk = tuple[np.ndarray, np.ndarray]
 
 def train(
     name: str,
-    networks: list[keras.Sequential],
+    network: keras.Sequential,
     params,
     training: Split,
     validation: Split,
@@ -35,46 +35,45 @@ def train(
     on_epoch: Callable[[int, dict[str, float]], None],
     checkpoint: Path | None = None,
 ) -> tuple[keras.Model, dict[str, list[float]], int]:
-    """Train `networks` in place; return the model that predicts with them, its history, and its epoch (from 1).
+    """Train `network` in place; return the model that predicts with it, its history, and its epoch (from 1).
 
     `name` is what the user knows the model by, "mlp" or "cnn".
-    The model is their mean, also over `params.test_time_shift`. The history has a list with one value per
-    epoch for each name in `HISTORY`: training's are the mean of the networks', validation's those of the mean
-    network without shifts, which would take as long as half the training.
+    The model averages over `params.test_time_shift`. The history has a list with one value per epoch for each name
+    in `HISTORY`, those of the network without shifts: with them validation would take as long as half the training.
     `on_epoch` gets the epoch and these values as they happen. Loss includes the l1 and l2 penalties.
     With a `checkpoint` the state is kept there after each epoch, and a training that finds it goes on from it:
     `on_epoch` is then told of the epochs before.
     Raises `UserError` after the first epoch whose loss is not finite.
     """
     steps = math.ceil(len(training.labels) / params.batch_size)
-    unshifted, model = averaged(networks, 0), averaged(networks, params.test_time_shift)
-    measured = {"loss": "sparse_categorical_crossentropy", "metrics": ["accuracy"], "jit_compile": jit_compile()}
-    unshifted.compile(**measured)
-    for network in networks:
-        network.compile(optimizer=optimizer(params.optimizer, steps=params.epochs * steps), **measured)
-        network.optimizer.build(network.trainable_variables)
-    train_steps = [make_train_steps(network, params.batch_size) for network in networks]
+    model = averaged(network, params.test_time_shift)
+    network.compile(
+        optimizer=optimizer(params.optimizer, steps=params.epochs * steps),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        jit_compile=jit_compile(),
+    )
+    network.optimizer.build(network.trainable_variables)
+    train_steps = make_train_steps(network, params.batch_size)
     validation_images, validation_labels = np.asarray(validation.images), np.asarray(validation.labels)
-    progress = checkpoint and load_checkpoint(checkpoint, networks)
+    progress = checkpoint and load_checkpoint(checkpoint, network)
     progress = progress or Progress(history={name: [] for name in HISTORY})
     history, done = progress.history, progress.epochs
     for epoch in range(1, done + 1):
         on_epoch(epoch, {name: history[name][epoch - 1] for name in HISTORY})
     if done:
         print(f"{name}: goes on after epoch {done} of {params.epochs}, where it was interrupted", flush=True)
-    per_epoch = steps * len(networks)
-    with progress_bar(params.epochs * per_epoch, f"train {name}", "step", initial=done * per_epoch) as bar:
+    with progress_bar(params.epochs * steps, f"train {name}", "step", initial=done * steps) as bar:
         for epoch in range(done + 1, params.epochs + 1):
             if params.early_stopping_patience and epoch - 1 - progress.best >= params.early_stopping_patience:
                 break
             sums = dict.fromkeys(("loss", "accuracy"), 0.0)
             for images, labels in one_ahead(chunks(training, params, seed, epoch)):
-                for train_network in train_steps:
-                    means = train_network(images, labels)
-                    for metric in sums:
-                        sums[metric] += means[metric] * len(labels) / len(networks)
-                    bar.update(math.ceil(len(labels) / params.batch_size))
-            validated = unshifted.evaluate(
+                means = train_steps(images, labels)
+                for metric in sums:
+                    sums[metric] += means[metric] * len(labels)
+                bar.update(math.ceil(len(labels) / params.batch_size))
+            validated = network.evaluate(
                 validation_images, validation_labels, batch_size=1000, verbose=0, return_dict=True
             )
             values = {f"train_{metric}": total / len(training.labels) for metric, total in sums.items()}
@@ -90,7 +89,7 @@ def train(
                 if params.weights == "best":
                     progress.best_weights = model.get_weights()
             if checkpoint:
-                save_checkpoint(checkpoint, networks, progress)
+                save_checkpoint(checkpoint, network, progress)
     if progress.best_weights is None:
         return model, history, progress.epochs
     model.set_weights(progress.best_weights)

@@ -49,4 +49,4 @@ def test_the_first_layer_is_shown_as_images():
 
 def test_of_an_average_the_first_layer_is_that_of_a_network_in_it():
     model = network(build_cnn, "cnn")
-    np.testing.assert_array_equal(first_layer(averaged([model], shift=1), 32), first_layer(model, 32))
+    np.testing.assert_array_equal(first_layer(averaged(model, shift=1), 32), first_layer(model, 32))

@@ -4,27 +4,27 @@ import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 
 from stages.evaluation.cost import forest_size, network_layers, network_size
-from stages.learners.networks import averaged, build_networks
+from stages.learners.networks import averaged, build_network
 from tests.learners.test_networks import section
 
 
 def test_multiply_adds_are_those_of_convolutions_and_dense_layers():
-    (mlp,) = build_networks("mlp", section("mlp", hidden_units=[256, 128], batch_norm=False), 28, 28, 10)
+    mlp = build_network("mlp", section("mlp", hidden_units=[256, 128], batch_norm=False), 28, 28, 10)
     expected = 784 * 256 + 256 * 128 + 128 * 10
     assert network_size(mlp) == {"weights": 235_146, "multiply_adds": expected}
-    (cnn,) = build_networks("cnn", section("cnn"), 28, 28, 10)
+    cnn = build_network("cnn", section("cnn"), 28, 28, 10)
     layers = network_layers(cnn)
     assert layers.loc["conv2d" if "conv2d" in layers.index else layers.index[1], "multiply_adds"] == 28 * 28 * 25 * 24
     assert layers["weights"].sum() == cnn.count_params()
 
 
 def test_an_average_has_to_do_all_of_it():
-    params = section("mlp", hidden_units=[8], ensemble_size=2)
-    networks = build_networks("mlp", params, 4, 4, 3)
-    one = network_size(networks[0])
-    assert network_size(averaged(networks, shift=1)) == {
-        "weights": 2 * one["weights"],
-        "multiply_adds": 18 * one["multiply_adds"],
+    params = section("mlp", hidden_units=[8])
+    network = build_network("mlp", params, 4, 4, 3)
+    one = network_size(network)
+    assert network_size(averaged(network, shift=1)) == {
+        "weights": one["weights"],
+        "multiply_adds": 9 * one["multiply_adds"],
     }
 
 

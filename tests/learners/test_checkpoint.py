@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stages.learners.checkpoint import checkpoint_path, remove_checkpoint
-from stages.learners.networks import build_networks
+from stages.learners.networks import build_network
 from stages.learners.training import train
 from stages.models import CNN, MLP
 from stages.paths import PREPARED
@@ -29,7 +29,7 @@ def run(checkpoint=None, seed: int = 0, kill_after: int | None = None, **changes
     # Nothing may depend on the state of the process that goes on.
     keras.utils.set_random_seed(seed)
     params = section("mlp", **WITH_STATE, **changes)
-    networks = build_networks("mlp", params, 4, 4, 3)
+    network = build_network("mlp", params, 4, 4, 3)
     told = []
 
     def on_epoch(epoch: int, values: dict[str, float]) -> None:
@@ -39,15 +39,15 @@ def run(checkpoint=None, seed: int = 0, kill_after: int | None = None, **changes
             raise KilledError
 
     model, history, kept = train(
-        "mlp", networks, params, TRAINING, VALIDATION, seed=3, on_epoch=on_epoch, checkpoint=checkpoint
+        "mlp", network, params, TRAINING, VALIDATION, seed=3, on_epoch=on_epoch, checkpoint=checkpoint
     )
     return model.get_weights(), history, kept, told
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"ensemble_size": 2, "test_time_shift": 1}, {"weights": "best", "early_stopping_patience": 1}],
-    ids=["last weights", "ensemble", "best weights, early stopping"],
+    [{}, {"test_time_shift": 1}, {"weights": "best", "early_stopping_patience": 1}],
+    ids=["last weights", "shifts", "best weights, early stopping"],
 )
 def test_it_ends_as_an_unbroken_one(changes, tmp_path):
     weights, history, kept, told = run(**changes)

@@ -7,7 +7,7 @@ import pytest
 from stages.dataset.prepared import Split
 from stages.errors import UserError
 from stages.learners.keras_file import load_keras, save_keras
-from stages.learners.networks import build_networks
+from stages.learners.networks import build_network
 from stages.learners.training import HISTORY, chunks, one_ahead, train
 from tests.learners.test_networks import section
 
@@ -22,10 +22,10 @@ def run(seed: int = 0, **changes):
     keras.utils.set_random_seed(seed)
     changes = {"hidden_units": [8], "epochs": 4, "batch_size": 16, **changes}
     params = section("mlp", **changes)
-    networks = build_networks("mlp", params, 4, 4, 3)
+    network = build_network("mlp", params, 4, 4, 3)
     epochs = []
     model, history, kept = train(
-        "mlp", networks, params, TRAINING, VALIDATION, seed=seed, on_epoch=lambda *values: epochs.append(values)
+        "mlp", network, params, TRAINING, VALIDATION, seed=seed, on_epoch=lambda *values: epochs.append(values)
     )
     return model, history, kept, epochs
 
@@ -77,10 +77,10 @@ def test_the_training_is_that_of_keras_fit():
         "mlp", epochs=1, **changes, optimizer={"name": "adam", "learning_rate": 0.01, "schedule": "constant"}
     )
     keras.utils.set_random_seed(0)
-    (ours,) = build_networks("mlp", params, 4, 4, 3)
+    ours = build_network("mlp", params, 4, 4, 3)
     theirs = keras.models.clone_model(ours)
     theirs.set_weights(ours.get_weights())
-    _, history, _ = train("mlp", [ours], params, TRAINING, VALIDATION, seed=0, on_epoch=lambda *_: None)
+    _, history, _ = train("mlp", ours, params, TRAINING, VALIDATION, seed=0, on_epoch=lambda *_: None)
 
     ((images, labels),) = chunks(TRAINING, params, seed=0, epoch=1)
     theirs.compile(optimizer=keras.optimizers.Adam(0.01), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
@@ -121,21 +121,6 @@ def test_early_stopping_stops_and_best_weights_are_kept():
     assert kept == np.argmin(losses) + 1 == len(losses) - 2
     loss, _ = model.evaluate(VALIDATION.images, VALIDATION.labels, verbose=0)
     assert loss == pytest.approx(min(losses), rel=1e-5)
-
-
-def test_an_ensemble_is_the_mean_of_networks_that_each_train_by_themselves(tmp_path):
-    model, history, *_ = run(ensemble_size=2)
-    networks = [layer for layer in model.layers if isinstance(layer, keras.Sequential)]
-    first, second = (network.predict(VALIDATION.images, verbose=0) for network in networks)
-    assert np.abs(first - second).max() > 0.01
-    save_keras(model, tmp_path / "model.keras")
-    predicted = load_keras(tmp_path / "model.keras").predict(VALIDATION.images, verbose=0)
-    np.testing.assert_allclose(predicted, (first + second) / 2, atol=1e-6)
-    assert history["val_accuracy"][-1] == pytest.approx(np.mean(predicted.argmax(axis=1) == VALIDATION.labels))
-    # The first of them starts from the weights that it has alone, and sees the same images.
-    alone, *_ = run()
-    for a, b in zip(networks[0].get_weights(), alone.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 def test_with_shifts_the_model_is_the_mean_over_shifted_images(tmp_path):
