@@ -120,8 +120,8 @@ def test_mlflow_shows_the_runs_their_comparison_and_a_confusion_matrix(reproduce
             assert re.search(re.escape(shown[:-1]), text), shown
 
         page.goto(f"{url}/#/experiments/{experiment}/runs?compareRunsMode=ARTIFACT")
-        expect(page.get_by_text("Table: predictions.json").first).to_be_visible()
-        expect(page.get_by_text("Compare: predicted").first).to_be_visible()
+        expect(page.get_by_role("combobox", name="predictions.json")).to_be_visible()
+        expect(page.get_by_role("combobox", name="selected option: predicted")).to_be_visible()
 
         run = newest["cnn"].info.run_id
         page.goto(f"{url}/#/experiments/{experiment}/runs/{run}/artifacts/confusion_matrix.png")

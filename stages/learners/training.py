@@ -13,6 +13,7 @@ from stages.errors import UserError
 from stages.learners.augmentation import Augmentation
 from stages.learners.checkpoint import Progress, load_checkpoint, save_checkpoint
 from stages.learners.networks import averaged, optimizer
+from stages.lifetime import interrupts_deferred
 from stages.progress import progress_bar
 from stages.runtime import jit_compile, make_train_steps
 
@@ -89,7 +90,8 @@ def train(
                 if params.weights == "best":
                     progress.best_weights = model.get_weights()
             if checkpoint:
-                save_checkpoint(checkpoint, network, progress)
+                with interrupts_deferred():
+                    save_checkpoint(checkpoint, network, progress)
     if progress.best_weights is None:
         return model, history, progress.epochs
     model.set_weights(progress.best_weights)

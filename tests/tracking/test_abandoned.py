@@ -19,6 +19,12 @@ REPRO = ("dvc", "repro", "train-mlp")
 LIGHT = ("python", "-m", "stages.explore")
 
 
+def heed() -> None:
+    """A test run in the background of a shell, or under nohup, hands down that these are ignored."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @contextmanager
 def training(clone: Clone, *command: str) -> Iterator[psutil.Popen]:
     """Run `command`, which trains the MLP without end, until the first epoch is over; in a session of its own."""
@@ -31,8 +37,7 @@ def training(clone: Clone, *command: str) -> Iterator[psutil.Popen]:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        # A test run in the background of a shell hands down that Ctrl-C is ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=heed,
     )
     try:
         read = ""
