@@ -107,22 +107,20 @@ def _pipeline(results: Results) -> Iterator[str]:
 def _scaling(results: Results) -> Iterator[str]:
     if not all(results.records.get(f"{images} images") for images in IMAGES):
         return
+    rounds = min(len(results.records[f"{images} images"]) for images in IMAGES)
     yield (
-        "## Cost in proportion\n\nA tenth of the images is for validation; three epochs each; medians of three rounds. "
-        "For the forest an epoch is the whole training."
+        f"## Cost in proportion\n\nA tenth of the images is for validation; rounds: {rounds}. An epoch is one after "
+        "the first, which also builds the graph; for the forest it is the whole training, which grows as n log n."
     )
     rows = []
     for stage in STAGES:
         records = {images: [each[stage] for each in results.records[f"{images} images"]] for images in IMAGES}
-        trains = records[IMAGES[0]][0]["training_seconds"] is not None
-        epochs = 1 if stage == "train_random_forest" else 3
+        trains = records[IMAGES[0]][0]["epoch_seconds"] is not None
         rows.append(
             (
                 stage,
                 *(
-                    f"{_median(records[images], 'training_seconds') / (0.9 * images * epochs) * 1e6:.0f}"
-                    if trains
-                    else ""
+                    f"{_median(records[images], 'epoch_seconds') / (0.9 * images) * 1e6:.0f}" if trains else ""
                     for images in IMAGES
                 ),
                 *(f"{_median(records[images], 'peak_mib'):.0f}" for images in IMAGES),

@@ -40,7 +40,7 @@ def main() -> None:
     with progress_bar(len(ALL_MODELS), "evaluate", "model") as bar:
         for model in ALL_MODELS:
             estimator, predict = load_model(model.file)
-            result = measure(model, estimator, predict, splits, about, params.gate)
+            result = measure(model, estimator, predict, splits, about, params)
             write_model_report(result, estimator, predict, test, about)
             results.append(result)
             bar.update()

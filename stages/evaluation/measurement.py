@@ -13,7 +13,7 @@ from stages.evaluation.overfitting import verdict
 from stages.evaluation.scores import score_table, scores
 from stages.learners.prediction import Predict
 from stages.models import Model
-from stages.params import Gate
+from stages.params import Params
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Result:
 
 
 def measure(
-    model: Model, estimator: Any, predict: Predict, splits: dict[str, Split], about: About, gate: Gate
+    model: Model, estimator: Any, predict: Predict, splits: dict[str, Split], about: About, params: Params
 ) -> Result:
     """Measure what `estimator` in the file of `model` predicts for train, validation and test images."""
     validation, test = splits["validation"], splits["test"]
@@ -57,10 +57,14 @@ def measure(
         **{name: validated[name] for name in ("val_accuracy", "val_loss")},
         **size,
         "file_bytes": model.file.stat().st_size,
-        "gate_passed": bool(accuracy["value"] >= gate.minimum(about.dataset, model.name)),
+        "gate_passed": bool(accuracy["value"] >= params.gate.minimum(about.dataset, model.name)),
     }
-    history = pd.read_csv(model.history) if model.history else None
-    return Result(model, probabilities, figures, metrics, seconds, verdict(train_right, val_right, history))
+    if model.history:
+        best_weights = getattr(params.train, model.name).weights == "best"
+        overfitting = verdict(train_right, val_right, pd.read_csv(model.history), best_weights)
+    else:
+        overfitting = verdict(train_right, val_right)
+    return Result(model, probabilities, figures, metrics, seconds, overfitting)
 
 
 def _right(predict: Predict, split: Split) -> tuple[np.ndarray, np.ndarray]:

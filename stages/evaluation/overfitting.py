@@ -12,11 +12,14 @@ RISE = 0.1
 GAP = 0.005
 
 
-def verdict(train_right: np.ndarray, val_right: np.ndarray, history: pd.DataFrame | None) -> str:
-    """Return in one sentence or two whether the model overfits.
+def verdict(
+    train_right: np.ndarray, val_right: np.ndarray, history: pd.DataFrame | None = None, best_weights: bool = False
+) -> str:
+    """Return in a few sentences whether the model overfits, and which epoch's weights it has.
 
     `train_right` and `val_right` say which of some training images, as they are, and of the validation images it
-    has right; `history` has `epoch` and `val_loss`, and is None for a model without epochs.
+    has right; `history` has `epoch` and `val_loss`, and is None for a model without epochs. `best_weights` tells
+    whether the weights are those of the epoch with the lowest validation loss; else they are the last one's.
     """
     gap = np.mean(train_right) - np.mean(val_right)
     train, val = (f"{100 * np.mean(right):.2f} %" for right in (train_right, val_right))
@@ -28,13 +31,13 @@ def verdict(train_right: np.ndarray, val_right: np.ndarray, history: pd.DataFram
         sentence = f"No overfitting to speak of: {figures}."
     else:
         sentence = f"Overfits by {100 * gap:.2f} points: {figures}."
-    return f"{sentence} {_course(history)}".rstrip()
+    return sentence if history is None else f"{sentence} {_course(history, best_weights)}"
 
 
-def _course(history: pd.DataFrame | None) -> str:
-    if history is None:
-        return ""
+def _course(history: pd.DataFrame, best_weights: bool) -> str:
     lowest = history["val_loss"].idxmin()
     epoch, rise = history["epoch"][lowest], history["val_loss"].iloc[-1] / history["val_loss"][lowest] - 1
     then = "has not risen much since" if rise <= RISE else f"was {100 * rise:.0f} % higher at the end"
-    return f"Validation loss was lowest in epoch {epoch} of {len(history)} and {then}."
+    kept = epoch if best_weights else history["epoch"].iloc[-1]
+    course = f"Validation loss was lowest in epoch {epoch} of {len(history)} and {then}."
+    return f"{course} The weights are those of epoch {kept}."
