@@ -63,7 +63,7 @@ def _epoch_seconds(stage: str, folder: Path, output: str) -> float | None:
     if not stage.startswith("train_"):
         return None
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-    (experiment,) = client.search_experiments(filter_string="name = 'mnist'")
+    experiment = client.get_experiment_by_name("mnist")
     name = stage.removeprefix("train_")
     newest = ["attributes.start_time DESC"]
     (run,) = client.search_runs(

@@ -3,11 +3,14 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 from filelock import FileLock
 from ruamel.yaml import YAML
@@ -45,6 +48,12 @@ SMALL = {
 }
 
 
+def _heed_signals() -> None:
+    """A test run in the background of a shell, or under nohup, hands down that these are ignored."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Clone:
     """A clone with a git history of its own, in which commands run as a user types them."""
 
@@ -76,6 +85,19 @@ class Clone:
         if check:
             assert done.returncode == 0, done.stdout
         return done
+
+    def start(self, *command: str, stdout: Any = subprocess.PIPE, **environment: str) -> psutil.Popen:
+        """Start `command` in the clone, in a session of its own; its error goes where its output does."""
+        return psutil.Popen(
+            command,
+            cwd=self.folder,
+            env={**self.environment, **environment},
+            stdout=stdout,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            preexec_fn=_heed_signals,
+        )
 
     def set_params(self, values: dict) -> None:
         """Edit params.yaml, dotted key by dotted key, and leave its comments."""

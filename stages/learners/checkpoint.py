@@ -32,15 +32,19 @@ COMPUTING = ("DNNL_", "KERAS_", "NVIDIA_", "OMP_", "ONEDNN_", "TF_", "XLA_")
 
 @dataclass
 class Progress:
-    """How far a training is: `history` as in `training.train`, `best` the epoch with the lowest val_loss (0: none)."""
+    """How far a training is: `history` as in `training.train`, the weights of the best epoch where they are kept."""
 
     history: dict[str, list[float]]
-    best: int = 0
     best_weights: list[np.ndarray] | None = None
 
     @property
     def epochs(self) -> int:
-        return len(next(iter(self.history.values())))
+        return len(self.history["val_loss"])
+
+    @property
+    def best(self) -> int:
+        """The first epoch (from 1) with the lowest val_loss; 0 before there is one."""
+        return 1 + int(np.argmin(self.history["val_loss"])) if self.epochs else 0
 
 
 def checkpoint_path(model: Model, params: dict[str, Any], device: str) -> Path:
@@ -70,7 +74,7 @@ def save_checkpoint(path: Path, network: keras.Model, progress: Progress) -> Non
     try:
         path.parent.mkdir(exist_ok=True)
         with open(part, "wb") as file:
-            np.savez(file, best=np.array(progress.best), **arrays)
+            np.savez(file, **arrays)
         os.replace(part, path)
     except OSError as error:
         with suppress(OSError):
@@ -90,12 +94,15 @@ def load_checkpoint(path: Path, network: keras.Model) -> Progress | None:
             arrays = dict(file)
         if any(arrays[name].shape != tuple(variable.shape) for name, variable in variables.items()):
             raise ValueError("other shapes")
-        best = int(arrays["best"])
         history = {
             name.removeprefix("history_"): values.tolist()
             for name, values in arrays.items()
             if name.startswith("history_")
         }
+        weights = [arrays[f"best_{number}"] for number in range(sum(name.startswith("best_") for name in arrays))]
+        progress = Progress(history, weights or None)
+        if not progress.epochs:
+            raise ValueError("no epoch in it")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
@@ -103,8 +110,7 @@ def load_checkpoint(path: Path, network: keras.Model) -> Progress | None:
         return None
     for name, variable in variables.items():
         variable.assign(arrays[name])
-    weights = [arrays[f"best_{number}"] for number in range(sum(name.startswith("best_") for name in arrays))]
-    return Progress(history, best, weights or None)
+    return progress
 
 
 def remove_checkpoint(path: Path) -> None:

@@ -54,6 +54,7 @@ def train(
         metrics=["accuracy"],
         jit_compile=jit_compile(),
     )
+    # A checkpoint has its variables, and within a graph it is too late to make them.
     network.optimizer.build(network.trainable_variables)
     train_steps = make_train_steps(network, params.batch_size)
     validation_images, validation_labels = np.asarray(validation.images), np.asarray(validation.labels)
@@ -85,10 +86,8 @@ def train(
             bar.set_postfix_str(f"epoch {epoch}/{params.epochs}, val_accuracy {values['val_accuracy']:.4f}")
             on_epoch(epoch, values)
 
-            if not progress.best or values["val_loss"] < history["val_loss"][progress.best - 1]:
-                progress.best = epoch
-                if params.weights == "best":
-                    progress.best_weights = model.get_weights()
+            if params.weights == "best" and progress.best == epoch:
+                progress.best_weights = model.get_weights()
             if checkpoint:
                 with interrupts_deferred():
                     save_checkpoint(checkpoint, network, progress)

@@ -29,14 +29,7 @@ def serving(clone: Clone, *command: str, url: str, **environment: str) -> Iterat
     """Run a server in the clone until it answers at `url`, and end it, with its children, afterwards."""
     # A file, not a pipe: a server that says more than a pipe holds would wait for a reader.
     with tempfile.NamedTemporaryFile("w") as output:
-        server = subprocess.Popen(
-            command,
-            cwd=clone.folder,
-            env={**clone.environment, **environment},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        server = clone.start(*command, stdout=output, **environment)
         server.stdout = open(output.name)  # noqa: SIM115
     try:
         for _ in range(240):

@@ -14,14 +14,7 @@ OUTPUTS = ("models/mlp.keras", "models/mlp_history.csv")
 
 
 def kill_after_an_epoch(clone: Clone) -> None:
-    repro = subprocess.Popen(
-        REPRO,
-        cwd=clone.folder,
-        env=clone.environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    repro = clone.start(*REPRO, stdout=subprocess.DEVNULL)
     while not list(clone.folder.glob(".checkpoints/mlp-*.npz")):
         assert repro.poll() is None
         time.sleep(0.02)

@@ -19,26 +19,11 @@ REPRO = ("dvc", "repro", "train-mlp")
 LIGHT = ("python", "-m", "stages.explore")
 
 
-def heed() -> None:
-    """A test run in the background of a shell, or under nohup, hands down that these are ignored."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-
-
 @contextmanager
 def training(clone: Clone, *command: str) -> Iterator[psutil.Popen]:
     """Run `command`, which trains the MLP without end, until the first epoch is over; in a session of its own."""
     clone.set_params({"train.mlp.epochs": 100_000})
-    process = psutil.Popen(
-        command,
-        cwd=clone.folder,
-        env=clone.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        preexec_fn=heed,
-    )
+    process = clone.start(*command)
     try:
         read = ""
         while "epoch 1/" not in read:
