@@ -6,8 +6,12 @@ import signal
 import subprocess
 import time
 
+import pytest
+
 from tests.conftest import Clone
 from tests.test_pipeline import client, runs
+
+pytestmark = pytest.mark.faults
 
 REPRO = ("dvc", "repro", "train-mlp")
 OUTPUTS = ("models/mlp.keras", "models/mlp_history.csv")
