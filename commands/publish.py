@@ -11,7 +11,9 @@ from stages.errors import UserError, without_credentials
 from stages.models import ALL_MODELS
 from stages.paths import RAW
 from stages.provenance import main_repository
+from stages.tracking.delivery import deliver_all
 from stages.tracking.evaluations import record_evaluations
+from stages.tracking.outbox import entries
 from stages.tracking.store import first_line, tracking_uri
 
 
@@ -30,6 +32,8 @@ def run(arguments: argparse.Namespace) -> None:
     os.chdir(main_repository())
     _check_state()
     try:
+        waiting = len(entries())
+        deliver_all()
         sent = record_evaluations(load_about())
     except UserError:
         raise
@@ -39,6 +43,8 @@ def run(arguments: argparse.Namespace) -> None:
             "Once it is back, uv run mnist publish sends what is missing."
         ) from None
     done = f"{sent} of {len(ALL_MODELS)} runs made or completed" if sent else "it has everything already"
+    if waiting:
+        done = f"{waiting} trainings or evaluations that had waited are sent"
     print(f"MLflow ({uri}): {done}")
 
 

@@ -9,9 +9,9 @@ import sys
 from urllib.parse import quote
 
 from stages.errors import UserError, without_credentials
-from stages.tracking.abandoned import close_abandoned_runs
+from stages.tracking.courier import courier_of_what_is_left
 from stages.tracking.record import latest_runs
-from stages.tracking.store import first_line, start_store, tracking_uri
+from stages.tracking.store import connect, first_line, tracking_uri
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
         return
     _check_port(arguments.host, arguments.port)
     try:
-        start_store()
+        connect()
     except Exception as error:
         raise UserError(f"{uri}: MLflow cannot open this store: {first_line(error)}") from None
     _print_addresses(f"http://{arguments.host}:{arguments.port}")
@@ -66,8 +66,8 @@ def _print_addresses(server: str) -> None:
     server = without_credentials(server)
     print(f"MLflow:                  {server}", flush=True)
     try:
-        close_abandoned_runs()
-        latest = latest_runs()
+        with courier_of_what_is_left():
+            latest = latest_runs()
     except Exception as error:
         raise UserError(f"{server}: no answer from MLflow: {first_line(error)}") from None
     if latest is None:

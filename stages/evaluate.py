@@ -19,8 +19,8 @@ from stages.paths import COMPARISON, INDEX, METRICS
 from stages.progress import progress_bar
 from stages.runtime import start_keras
 from stages.start import run_stage
-from stages.tracking.evaluations import record_evaluations
-from stages.tracking.store import tracking_uri, warn
+from stages.tracking.evaluations import send_evaluations
+from stages.tracking.store import tracking_uri
 
 
 def main() -> None:
@@ -50,21 +50,11 @@ def main() -> None:
     COMPARISON.write_text(json.dumps(comparison, indent=2) + "\n")
     notice = fallback_notice(about.requested, about.dataset) if about.fallback else None
     write_report(INDEX, about, results, comparison, params, notice)
-    recorded = _record(about, {result.model.name: result.seconds for result in results})
+    recorded = send_evaluations(about, {result.model.name: result.seconds for result in results})
     _print_table(results, about, recorded)
     if notice:
         print_notice(notice)
     _check_gate(metrics, params.gate)
-
-
-def _record(about: About, seconds: dict[str, dict[str, float]]) -> bool:
-    """Send the figures to MLflow, and return whether it took them."""
-    try:
-        record_evaluations(about, seconds)
-    except Exception as error:
-        warn(error)
-        return False
-    return True
 
 
 def _print_table(results: list[Any], about: About, recorded: bool) -> None:

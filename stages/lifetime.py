@@ -1,6 +1,8 @@
 """The ends that a process does not choose: Ctrl-C, SIGTERM, a closed terminal, a DVC that is gone."""
 
 import os
+import platform
+import re
 import signal
 import sys
 import threading
@@ -86,6 +88,29 @@ def is_running(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def process_name() -> str:
+    """Return a name for this process that no other has, on this host or another, now or later."""
+    return f"{platform.node()}-{os.getpid()}-{_started(psutil.Process()):.0f}"
+
+
+def is_gone(name: str) -> bool:
+    """Return whether the process with that `process_name` has ended; one of another host is taken to go on."""
+    found = re.fullmatch(rf"{re.escape(platform.node())}-(\d+)-(\d+)", name)
+    if not found:
+        return False
+    try:
+        process = psutil.Process(int(found[1]))
+        # Another process may have got the number meanwhile.
+        return not is_running(process) or abs(_started(process) - int(found[2])) > 2
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _started(process: psutil.Process) -> float:
+    """Return when `process` started, in seconds after the boot: setting the clock does not change that."""
+    return process.create_time() - psutil.boot_time()
 
 
 def _heeded(*numbers: signal.Signals) -> list[signal.Signals]:

@@ -26,6 +26,7 @@ OBSERVERS = (
     "stages/progress.py",
     "stages/provenance.py",
     "stages/start.py",
+    "stages/temporary.py",
     "stages/tracking/",
 )
 

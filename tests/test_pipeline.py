@@ -132,6 +132,9 @@ def test_mlflow_has_one_complete_run_per_model(reproduced):
         (data,) = run.inputs.dataset_inputs
         assert data.dataset.name == "digits"
         assert f"{data.dataset.digest}.dir" == tags["dvc.data_md5"]
+        (model_output,) = run.outputs.model_outputs
+        logged = client(reproduced).get_logged_model(model_output.model_id)
+        assert (logged.experiment_id, logged.source_run_id) == (run.info.experiment_id, run.info.run_id)
         artifacts = {file.path for file in client(reproduced).list_artifacts(run.info.run_id)}
         assert {"confusion_matrix.png", "confusion_matrix.csv", "per_class.csv"} <= artifacts
     (mlp,) = runs(reproduced)["mlp"]

@@ -26,7 +26,7 @@ def save_forest(forest: RandomForestClassifier, features: str, path: Path) -> No
     # A forest that is loaded anywhere still tells what it takes.
     forest.image_features = features
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         saved = Path(folder) / "forest.skops"
         skops.io.dump(forest, saved)
         # Deflated it is a sixth of the size.

@@ -17,7 +17,7 @@ def save_keras(model: keras.Model, path: Path) -> None:
     bare = type(model).from_config(model.get_config())
     bare.set_weights(model.get_weights())
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         saved = Path(folder) / "model.keras"
         bare.save(saved)
         rewrite(saved, path, _without_traces)

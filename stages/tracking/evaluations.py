@@ -5,20 +5,24 @@ Everything is read from the files that DVC and Git keep, so that MLflow can be f
 
 import hashlib
 import json
+import shutil
+import tempfile
 import time
+from dataclasses import asdict
 from math import isclose, nan
 from pathlib import Path
 from typing import Any
 
 from stages.dataset.prepared import About
 from stages.fingerprints import file_md5
-from stages.lifetime import interrupts_deferred
 from stages.models import ALL_MODELS, Model
 from stages.params import load_params, locked_params
 from stages.paths import COMPARISON, METRICS
-from stages.tracking.abandoned import close_abandoned_runs, left_here
+from stages.tracking import outbox
 from stages.tracking.champion import GATE, choose_champion
-from stages.tracking.record import NOTE, close_record, find_run, open_record, record_files
+from stages.tracking.courier import courier
+from stages.tracking.delivery import deliver_training
+from stages.tracking.record import NOTE, find_run, kept_epoch, model_event, start_event
 from stages.tracking.store import connect, store_lock
 
 EVALUATION = "dvc.evaluation_md5"
@@ -28,34 +32,44 @@ SAME = 1e-6
 EPOCH_BY_EPOCH = ("val_accuracy", "val_loss")
 SIDE_BY_SIDE = ("confusion_matrix", "mistakes", "reliability")
 PREDICTIONS = "predictions.json"
-# By this tag MLflow's pages know that an artifact is a table.
+# By these tags MLflow's pages know that there are images, and that an artifact is a table.
+LOGGED_IMAGES = "mlflow.loggedImages"
 LOGGED_ARTIFACTS = "mlflow.loggedArtifacts"
+# The longer side of an image in MLflow's lists, as MLflow itself makes it.
+THUMBNAIL = 256
+
+
+def send_evaluations(about: About, seconds: dict[str, dict[str, float]]) -> bool:
+    """Have MLflow told what reports/ says, and return whether it has taken it; if not, it will be told later.
+
+    `seconds` are measured times by model and name, which no file has.
+    """
+    models = {model.name: file_md5(model.file) for model in ALL_MODELS}
+    with courier():
+        entry = outbox.open_entry(
+            outbox.EVALUATION, folder=str(Path.cwd()), about=asdict(about), seconds=seconds, models=models
+        )
+    return not entry.exists()
 
 
 def record_evaluations(about: About, seconds: dict[str, dict[str, float]] | None = None) -> int:
     """Add what reports/ says of each model, once, to the run that made it; make the run where there is none.
 
-    `seconds` are measured times by model and name, which no file has. The champion of the data set is chosen anew.
-    Return how many runs were made or added to. Raises what MLflow raises.
+    The champion of the data set is chosen anew. Return how many runs were made or added to. Raises what MLflow raises.
     """
-    with left_here():
-        close_abandoned_runs()
-        metrics = json.loads(METRICS.read_text())
-        done = 0
-        for model in ALL_MODELS:
-            with interrupts_deferred():
-                done += _record(model, metrics[model.name], (seconds or {}).get(model.name, {}), about)
-        with interrupts_deferred():
-            choose_champion(about)
-        return done
+    metrics = json.loads(METRICS.read_text())
+    done = 0
+    for model in ALL_MODELS:
+        done += _record(model, metrics[model.name], (seconds or {}).get(model.name, {}), about)
+    choose_champion(about)
+    return done
 
 
 def _record(model: Model, metrics: dict[str, float], seconds: dict[str, float], about: About) -> bool:
-    mlflow = connect()
-    client = mlflow.MlflowClient()
+    client = connect().MlflowClient()
     with store_lock():
-        known = find_run(file_md5(model.file))
-        run = client.get_run(known.info.run_id if known else _restore(model, about))
+        known = find_run(file_md5(model.file)) or _restore(model, about)
+        run = client.get_run(known.info.run_id)
         run_id = run.info.run_id
         artifacts = [*sorted(model.reports.iterdir()), COMPARISON]
         digest = _digest(metrics, artifacts)
@@ -63,9 +77,7 @@ def _record(model: Model, metrics: dict[str, float], seconds: dict[str, float], 
             return False
         figures = {key: value for key, value in metrics.items() if key != "gate_passed"}
         _log_metrics(client, run, {**figures, **seconds})
-        for path in artifacts:
-            client.log_artifact(run_id, str(path))
-        _log_for_side_by_side(client, run_id, model)
+        _log_artifacts(client, run_id, model, artifacts)
         client.set_tag(run_id, GATE, "passed" if metrics["gate_passed"] else "missed")
         # Last, so that an evaluation that broke off is sent again.
         client.set_tag(run_id, EVALUATION, digest)
@@ -96,51 +108,61 @@ def _log_metrics(client: Any, run: Any, values: dict[str, float]) -> None:
     )
 
 
-def _log_for_side_by_side(client: Any, run_id: str, model: Model) -> None:
-    """Log what MLflow's pages lay side by side across runs: images under a key, and a table of the predictions."""
+def _log_artifacts(client: Any, run_id: str, model: Model, artifacts: list[Path]) -> None:
+    """Log the files, and what MLflow's pages lay side by side across runs: images and a table of the predictions."""
     import pandas as pd
-    from PIL import Image
 
-    for key in SIDE_BY_SIDE:
-        with Image.open(model.reports / f"{key}.png") as image:
-            client.log_image(run_id, image, key=key, step=0)
-    pairs = pd.read_csv(model.reports / "confusion_matrix.csv").rename_axis("image").reset_index()
-    pairs["right"] = pairs["actual"] == pairs["predicted"]
-    # MLflow's page groups by the first column and compares the second.
-    pairs = pairs[["image", "predicted", "actual", "right"]]
-    # Not log_table: it appends to the table of an earlier evaluation.
-    client.log_text(run_id, pairs.to_json(orient="split", index=False), PREDICTIONS)
+    with tempfile.TemporaryDirectory() as folder:
+        for path in artifacts:
+            shutil.copyfile(path, Path(folder) / path.name)
+        (Path(folder) / "images").mkdir()
+        for key in SIDE_BY_SIDE:
+            _add_image(model.reports / f"{key}.png", key, Path(folder) / "images")
+        pairs = pd.read_csv(model.reports / "confusion_matrix.csv").rename_axis("image").reset_index()
+        pairs["right"] = pairs["actual"] == pairs["predicted"]
+        # MLflow's page groups by the first column and compares the second.
+        pairs = pairs[["image", "predicted", "actual", "right"]]
+        # Not log_table: it appends to the table of an earlier evaluation.
+        pairs.to_json(Path(folder) / PREDICTIONS, orient="split", index=False)
+        client.log_artifacts(run_id, folder)
+    client.set_tag(run_id, LOGGED_IMAGES, "true")
     client.set_tag(run_id, LOGGED_ARTIFACTS, json.dumps([{"path": PREDICTIONS, "type": "table"}]))
 
 
-def _restore(model: Model, about: About) -> str:
+def _add_image(path: Path, key: str, folder: Path) -> None:
+    """Write what MLflow's log_image would, but for the random part of its names: sent twice, it is there once."""
+    from PIL import Image
+
+    name = f"{key}+step+0+timestamp+{path.stat().st_mtime_ns // 1_000_000}+{file_md5(path)}"
+    shutil.copyfile(path, folder / f"{name}.png")
+    with Image.open(path) as image:
+        image.thumbnail((THUMBNAIL, THUMBNAIL))
+        image.save(folder / f"{name}+compressed.webp")
+
+
+def _restore(model: Model, about: About) -> Any:
     """Make the run of a model that was not trained here: from DVC's cache or remote, or under another store."""
-    mlflow = connect()
+    md5 = file_md5(model.file)
     # Those that made the model, also where params.yaml has been edited since.
-    view = locked_params(model.view, model.stage, file_md5(model.file)) or load_params(model.view)
+    view = locked_params(model.view, model.stage, md5) or load_params(model.view)
     params = view.resolved()
-    try:
-        run_id = open_record(model, params, about)
-        if model.history:
-            import pandas as pd
+    start = start_event(model, params, about)
+    note = "Made from the files that DVC keeps: the model was not trained here, or under another store."
+    start["tags"] |= {RESTORED: "true", NOTE: note}
+    entry = outbox.open_entry(outbox.START, **start)
+    if model.history:
+        import pandas as pd
 
-            for row in pd.read_csv(model.history).to_dict("records"):
-                mlflow.log_metrics(row, step=int(row.pop("epoch")))
-        record_files(model, params, about)
-        note = "Made from the files that DVC keeps: the model was not trained here, or under another store."
-        mlflow.set_tags({RESTORED: "true", NOTE: note})
-        close_record(model, run_id)
-        return run_id
-    except BaseException:
-        _take_back()
-        raise
-
-
-def _take_back() -> None:
-    mlflow = connect()
-    if run := mlflow.active_run():
-        mlflow.end_run("FAILED")
-        mlflow.MlflowClient().delete_run(run.info.run_id)
+        for row in pd.read_csv(model.history).to_dict("records"):
+            outbox.add(entry, outbox.VALUES, step=int(row.pop("epoch")), metrics=row)
+        outbox.add(entry, outbox.VALUES, **kept_epoch(model.history, best=params["weights"] == "best"))
+    outbox.add(entry, outbox.MODEL, **model_event(model))
+    outbox.add(entry, outbox.END, status="FINISHED", reason="")
+    deliver_training(entry)
+    run = find_run(md5)
+    if run is None:
+        raise RuntimeError("another process is sending the same run")
+    return run
 
 
 def _digest(metrics: dict[str, float], artifacts: list[Path]) -> str:

@@ -1,7 +1,9 @@
-"""What MLflow holds of one training, recorded as it happens or made from the files afterwards."""
+"""What MLflow holds of one training: told as events by the stage, or by the files it left."""
 
+import base64
+import getpass
 import os
-import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,7 @@ from stages.models import Model
 from stages.notices import fallback_notice
 from stages.paths import PREPARED
 from stages.provenance import git_state
-from stages.tracking.abandoned import process_tags
-from stages.tracking.store import connect, experiment_id, search_runs, store_lock
+from stages.tracking.store import search_runs
 
 MODEL_MD5 = "dvc.model_md5"
 REPEAT_OF = "dvc.repeat_of"
@@ -21,88 +22,60 @@ DIFF = "git.diff"
 NOTE = "mlflow.note.content"
 
 
-def open_record(model: Model, params: dict[str, Any], about: About) -> str:
-    """Start the run of a training with all that is known before it, and return its id; the caller ends it."""
-    mlflow = connect()
+def start_event(model: Model, params: dict[str, Any], about: About) -> dict[str, Any]:
+    """Return all that is known before a training with `params`."""
     git, diff = git_state()
     data_md5 = folder_md5(PREPARED)
     tags = {
         "dvc.stage": model.stage,
         "dvc.data_md5": data_md5,
         **git,
-        **process_tags(),
         **{f"version.{name}": value for name, value in versions(*model.packages).items()},
+        "mlflow.user": _user(),
+        "mlflow.source.name": f"stages/{model.stage.replace('-', '_')}.py",
+        "mlflow.source.type": "LOCAL",
     }
     if os.environ.get("DVC_EXP_NAME"):
         tags["dvc.experiment"] = os.environ["DVC_EXP_NAME"]
     if about.fallback:
         tags["data.fallback"] = fallback_notice(about.requested, about.dataset)
     training = load_split("train")
-    dataset = mlflow.data.from_numpy(
-        training.images,
-        targets=training.labels,
-        source=PREPARED.as_posix(),
-        name=about.dataset,
-        digest=data_md5.removesuffix(".dir"),
-    )
-    # Processes that name a new experiment or a new data set at the same time break each other's call.
-    with store_lock():
-        experiment = experiment_id(about.dataset)
-        run = mlflow.start_run(experiment_id=experiment, run_name=model.run_name, tags=tags)
-        mlflow.log_input(dataset, context="training")
-    mlflow.log_params(_flat(params))
-    if diff:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / DIFF
-            path.write_bytes(diff)
-            mlflow.log_artifact(str(path))
-    return run.info.run_id
+    return {
+        "run_name": model.run_name,
+        "about": asdict(about),
+        "params": flat(params),
+        "tags": tags,
+        "diff": base64.b64encode(diff).decode(),
+        "arrays": [[array.shape, str(array.dtype)] for array in (training.images, training.labels)],
+    }
 
 
-def record_files(model: Model, params: dict[str, Any], about: About) -> None:
-    """Add the finished files to the open run: the history and the model."""
-    mlflow = connect()
-    import numpy as np
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
+def kept_epoch(history: Path, best: bool) -> dict[str, Any]:
+    """Return which epoch's weights the model has.
 
-    if model.history:
-        mlflow.log_text(model.history.read_text(), "history.csv")
-        _record_kept_epoch(model.history, best=params["weights"] == "best")
-    mlflow.pyfunc.log_model(
-        name="model",
-        python_model="stages/logged_model.py",
-        artifacts={"model": str(model.file)},
-        model_config={"deskew": about.deskew},
-        code_paths=["stages"],
-        signature=ModelSignature(
-            Schema([TensorSpec(np.dtype(np.uint8), (-1, about.height, about.width))]),
-            Schema([TensorSpec(np.dtype(np.float32), (-1, len(about.class_names)))]),
-        ),
-        pip_requirements=[
+    Where it is not the last one, its values follow as one step more, so that the latest are the model's;
+    MLflow's own logging of Keras does the same.
+    """
+    import pandas as pd
+
+    epochs = pd.read_csv(history).set_index("epoch")
+    kept = epochs["val_loss"].idxmin() if best else epochs.index[-1]
+    values: dict[str, Any] = {"tags": {"weights_of_epoch": str(kept)}}
+    if kept != epochs.index[-1]:
+        values |= {"metrics": epochs.loc[kept].to_dict(), "step": len(epochs) + 1}
+    return values
+
+
+def model_event(model: Model) -> dict[str, Any]:
+    """Return what tells the model's file wherever it lies later, and what goes with it."""
+    return {
+        "file": str(model.file.resolve()),
+        "md5": file_md5(model.file),
+        "history": model.history.read_text() if model.history else None,
+        "packages": [
             f"{name}=={value}" for name, value in versions("mlflow", *model.packages).items() if name != "python"
         ],
-        metadata={"class_names": about.class_names},
-    )
-
-
-def close_record(model: Model, run_id: str) -> None:
-    """Finish the open run and tie it to its model: exactly one run has the md5, repeats name that run.
-
-    In this order, so that whatever comes between, only a finished run stands for a model.
-    """
-    md5 = file_md5(model.file)
-    mlflow = connect()
-    with store_lock():
-        first = find_run(md5)
-        mlflow.end_run("FINISHED")
-        client = mlflow.MlflowClient()
-        if first is None:
-            client.set_tag(run_id, MODEL_MD5, md5)
-        else:
-            note = f"A repeat of run {first.info.run_id}: it made the same model, byte for byte."
-            client.set_tag(run_id, NOTE, note)
-            client.set_tag(run_id, REPEAT_OF, first.info.run_id)
+    }
 
 
 def find_run(model_md5: str) -> Any:
@@ -127,29 +100,21 @@ def latest_runs() -> tuple[list[str], str] | None:
     return list(newest.values())[::-1], experiment
 
 
-def _record_kept_epoch(history: Path, best: bool) -> None:
-    """Say which epoch's weights the model has.
-
-    Where it is not the last one, its values follow as one step more, so that the latest are the model's;
-    MLflow's own logging of Keras does the same.
-    """
-    import pandas as pd
-
-    mlflow = connect()
-    epochs = pd.read_csv(history).set_index("epoch")
-    kept = epochs["val_loss"].idxmin() if best else epochs.index[-1]
-    mlflow.set_tag("weights_of_epoch", str(kept))
-    if kept != epochs.index[-1]:
-        mlflow.log_metrics(epochs.loc[kept].to_dict(), step=len(epochs) + 1)
-
-
-def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
+def flat(values: Any, prefix: str = "") -> dict[str, str]:
     """Return nested params under dotted names, `optimizer.name`; a list of plain values stays one param."""
     if isinstance(values, list) and any(isinstance(value, dict) for value in values):
         values = dict(enumerate(values))
     if not isinstance(values, dict):
-        return {prefix.rstrip("."): "null" if values is None else values}
-    flat: dict[str, Any] = {}
+        return {prefix.rstrip("."): "null" if values is None else str(values)}
+    found: dict[str, str] = {}
     for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.")
-    return flat
+        found |= flat(value, f"{prefix}{name}.")
+    return found
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # A container whose user has no name.
+        return str(os.getuid())

@@ -3,6 +3,7 @@
 import logging
 import os
 import warnings
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,8 +22,9 @@ SETTINGS = {
     # uv.lock names the registry of the machine.
     "MLFLOW_UV_AUTO_DETECT": "false",
     "MLFLOW_LOG_UV_FILES": "false",
-    # MLflow's own patience with a server that is gone is minutes for every call.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    # MLflow's own patience with a server that is gone is minutes for every call, and where only the answer was lost
+    # it would make a second run.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
 
@@ -47,6 +49,10 @@ def tracking_uri() -> str:
     return uri
 
 
+def is_server(uri: str) -> bool:
+    return _scheme(uri) not in DATABASES
+
+
 def _scheme(uri: str) -> str:
     try:
         return urlsplit(uri).scheme.partition("+")[0]
@@ -55,7 +61,10 @@ def _scheme(uri: str) -> str:
 
 
 def connect() -> Any:
-    """Return the module mlflow, quiet and set to the store; the import takes a second or two."""
+    """Return the module mlflow, quiet and set to the store, which is made where there is none.
+
+    The import takes a second or two.
+    """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     import mlflow
@@ -65,7 +74,25 @@ def connect() -> Any:
     # Advice for the one who writes the logging code, not for the one who runs it.
     warnings.filterwarnings("ignore", module=r"mlflow\.")
     mlflow.set_tracking_uri(tracking_uri())
+    _make_database(mlflow)
     return mlflow
+
+
+def _make_database(mlflow: Any) -> None:
+    """Make the tables of an SQLite store that is not there yet, and put it in place whole.
+
+    Several processes that meet a fresh database at once break it for good, and so does a kill in the middle.
+    """
+    database = Path(tracking_uri().removeprefix("sqlite:///"))
+    if not tracking_uri().startswith("sqlite:///") or database.exists():
+        return
+    with store_lock():
+        if database.exists():
+            return
+        part = database.with_name(f"{database.name}.part")
+        part.unlink(missing_ok=True)
+        mlflow.MlflowClient(f"sqlite:///{part}").search_experiments(max_results=1)
+        os.replace(part, database)
 
 
 def store_lock() -> FileLock:
@@ -82,12 +109,6 @@ def store_lock() -> FileLock:
     return FileLock(folder / "mlflow-store.lock", is_singleton=True)
 
 
-def start_store() -> None:
-    """Make the database where there is none, so that a server that starts on it finds its tables."""
-    with store_lock():
-        connect().MlflowClient().search_experiments(max_results=1)
-
-
 def experiment_id(name: str) -> str:
     """Return the id of the experiment `name`, made where there is none; call it under `store_lock`."""
     client = connect().MlflowClient()
@@ -98,9 +119,8 @@ def experiment_id(name: str) -> str:
         )
     if experiment:
         return experiment.experiment_id
-    is_database = _scheme(tracking_uri()) in DATABASES
     # A database has no artifact store of its own; a server decides for itself.
-    location = str(main_repository() / "mlartifacts" / name) if is_database else None
+    location = None if is_server(tracking_uri()) else str(main_repository() / "mlartifacts" / name)
     # The pages for training runs, not those for language models.
     kind = {"mlflow.experimentKind": "custom_model_development"}
     return client.create_experiment(name, artifact_location=location, tags=kind)
@@ -119,9 +139,9 @@ def first_line(error: Exception) -> str:
 
 
 def warn(error: Exception) -> None:
-    """Say that MLflow lost something, and how to make good for it."""
+    """Say that MLflow did not take something, and how it gets it."""
     print(
         f"warning: MLflow ({without_credentials(tracking_uri())}) did not take the run: {first_line(error)}. "
-        "The work goes on; once MLflow is back, this sends what is missing: uv run mnist publish",
+        "The work goes on; the next stage sends what is missing once MLflow is back, and so does uv run mnist publish",
         flush=True,
     )

@@ -1,95 +1,74 @@
-"""The MLflow run of a training while it goes on.
+"""The MLflow run of a training while it goes on: written down here, and sent by a process beside it.
 
-It observes: a store that cannot be reached costs the record in MLflow, said in one line, and never the training.
+It observes: a store that is slow, full or away costs a line on the console, and never the training.
 """
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from stages.dataset.prepared import About
 from stages.errors import without_credentials
-from stages.lifetime import interrupts_deferred
 from stages.models import Model
-from stages.tracking.abandoned import close_abandoned_runs, left_here
-from stages.tracking.record import close_record, open_record, record_files
-from stages.tracking.store import connect, first_line, tracking_uri, warn
+from stages.tracking import outbox
+from stages.tracking.courier import courier
+from stages.tracking.record import kept_epoch, model_event, start_event
+from stages.tracking.store import tracking_uri
 
 
 class Run:
-    """The run of one training; every call after a failed one does nothing."""
+    """The run of one training."""
 
     def __init__(self, model: Model, params: dict[str, Any], about: About):
         self.model = model
         self.params = params
-        self.about = about
-        self.run_id: str | None = None
-        self.lost = ""
-
-    def start(self) -> None:
-        def start(_: Any) -> None:
-            close_abandoned_runs()
-            self.run_id = open_record(self.model, self.params, self.about)
-
-        self._send(start)
+        self.entry: Path | None = None
+        try:
+            self.entry = outbox.open_entry(outbox.START, **start_event(model, params, about))
+        except OSError as error:
+            _lost(error)
 
     def log_epoch(self, epoch: int, values: dict[str, float]) -> None:
         """Log the values of `epoch` (from 1)."""
-        self._send(lambda mlflow: mlflow.log_metrics(values, step=epoch))
+        self._add(outbox.VALUES, metrics=values, step=epoch)
 
     def log_metrics(self, values: dict[str, float]) -> None:
-        self._send(lambda mlflow: mlflow.log_metrics(values))
+        self._add(outbox.VALUES, metrics=values, step=0)
 
     def set_tags(self, tags: dict[str, str]) -> None:
-        self._send(lambda mlflow: mlflow.set_tags(tags))
+        self._add(outbox.VALUES, tags=tags)
 
     def finish(self) -> None:
-        """Log the finished files, close the run as FINISHED, and tie it to the model's md5."""
-
-        def finish(_: Any) -> None:
-            record_files(self.model, self.params, self.about)
-            # Last: the run that stands for a model has all of it.
-            close_record(self.model, self.run_id)
-
-        self._send(finish)
+        """Log the finished files."""
+        if self.model.history:
+            self._add(outbox.VALUES, **kept_epoch(self.model.history, best=self.params["weights"] == "best"))
+        self._add(outbox.MODEL, **model_event(self.model))
 
     def end(self, status: str, reason: str) -> None:
-        """Close the run, unless `finish` has, in MLflow's `status`, with the reason for it if it is not FINISHED."""
-        lost, self.lost = self.lost, ""
-        if lost and not reason:
-            status, reason = "FAILED", lost
+        """Close the run in MLflow's `status`, with the reason for it if it is not FINISHED."""
+        self._add(outbox.END, status=status, reason=without_credentials(reason)[:1000])
 
-        def end(mlflow: Any) -> None:
-            if mlflow.active_run() is None:
-                return
-            if reason:
-                mlflow.set_tag("failure", without_credentials(reason)[:1000])
-            mlflow.end_run(status)
-
-        # What was lost before has been said.
-        self._send(end, say=not lost)
-
-    def _send(self, action: Callable[[Any], None], say: bool = True) -> None:
-        if self.lost:
+    def _add(self, event: str, **content: Any) -> None:
+        if self.entry is None:
             return
-        with interrupts_deferred():
-            try:
-                action(connect())
-            except Exception as error:
-                self.lost = f"MLflow: {first_line(error)}"
-                if say:
-                    warn(error)
+        try:
+            outbox.add(self.entry, event, **content)
+        except OSError as error:
+            self.entry = None
+            _lost(error)
 
 
 @contextmanager
 def training_run(model: Model, params: dict[str, Any], about: About) -> Iterator[Run]:
     """Open the run of a training with `params`, and close it in the state in which the training ends."""
+    # Refused before there is anything to lose.
     tracking_uri()
-    run = Run(model, params, about)
-    status, reason = "FINISHED", ""
-    with left_here():
+    with courier():
+        run = Run(model, params, about)
+        status, reason = "FINISHED", ""
         try:
-            run.start()
             yield run
         except KeyboardInterrupt:
             status, reason = "KILLED", "interrupted"
@@ -99,3 +78,12 @@ def training_run(model: Model, params: dict[str, Any], about: About) -> Iterator
             raise
         finally:
             run.end(status, reason)
+
+
+def _lost(error: OSError) -> None:
+    print(
+        f"warning: {error.filename or 'the notes for MLflow'}: cannot be written ({error.strerror}): "
+        "MLflow will not show how this training went",
+        file=sys.stderr,
+        flush=True,
+    )

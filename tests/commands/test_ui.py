@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import unquote
 
+import psutil
 import pytest
 import requests
 
@@ -46,7 +47,7 @@ def serving(clone: Clone, *command: str, url: str, **environment: str) -> Iterat
         server.terminate()
         try:
             server.wait(timeout=30)
-        except subprocess.TimeoutExpired:
+        except psutil.TimeoutExpired:
             # The children too.
             os.killpg(server.pid, signal.SIGKILL)
             raise

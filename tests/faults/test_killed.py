@@ -1,35 +1,137 @@
-"""SIGKILL while a network trains: the next `dvc repro` goes on where it was."""
+"""SIGKILL at random points of the pipeline: the next `dvc repro` ends as if nothing had been."""
 
 import os
+import random
 import re
 import signal
 import subprocess
 import time
+from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.conftest import Clone
-from tests.test_pipeline import client, runs
+from tests.conftest import SMALL, Clone, make_clone
+from tests.test_pipeline import STAGES, client, runs
 
 pytestmark = pytest.mark.faults
 
 REPRO = ("dvc", "repro", "train-mlp")
 OUTPUTS = ("models/mlp.keras", "models/mlp_history.csv")
+TREES = ("data", "models", "reports", ".checkpoints", "dvc.lock")
 
 
-def kill_after_an_epoch(clone: Clone) -> None:
-    repro = clone.start(*REPRO, stdout=subprocess.DEVNULL)
-    while not list(clone.folder.glob(".checkpoints/mlp-*.npz")):
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file that the pipeline may have left in the folder, half-written and temporary ones included."""
+    found = [path for tree in TREES for path in ((folder / tree), *(folder / tree).rglob("*"))]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found if path.is_file()}
+
+
+def processes(folder: Path) -> list[psutil.Process]:
+    """Return the processes that still run in the folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if Path(process.cwd()) == folder and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def stage_of(repro: psutil.Popen) -> psutil.Process | None:
+    """Return the stage that runs now."""
+    for child in repro.children(recursive=True):
+        try:
+            if any(argument.startswith("stages.") for argument in child.cmdline()):
+                return child
+        except psutil.NoSuchProcess:
+            continue
+    return None
+
+
+def kill(clone: Clone, random: random.Random, stage: str, seconds: float, **environment: str) -> bool:
+    """Run the pipeline, and kill DVC, the stage or both at a random point of `stage`, which takes `seconds`.
+
+    Return whether the stage was reached.
+    """
+    victim = random.choice(("all", "dvc", "stage"))
+    module = f"stages.{stage.replace('-', '_')}"
+    repro = clone.start("dvc", "repro", stdout=subprocess.DEVNULL, **environment)
+    while repro.poll() is None:
+        found = stage_of(repro)
+        if found and module in found.cmdline():
+            time.sleep(random.uniform(0, seconds))
+            break
+        time.sleep(0.01)
+    if repro.poll() is not None:
+        return False
+    if victim == "all":
+        os.killpg(repro.pid, signal.SIGKILL)
+    else:
+        (repro if victim == "dvc" else found).send_signal(signal.SIGKILL)
+    if victim == "stage":
+        repro.wait(timeout=60)
+    repro.kill()
+    repro.wait()
+    return True
+
+
+def kill_and_go_on(clone: Clone, undisturbed: Path, kills: dict[str, int], seconds: dict[str, float], seed: int) -> int:
+    """Kill each stage so often, then let the pipeline end; check all that it promises, and return how often it was."""
+    chance = random.Random(seed)
+    temporary = clone.folder.with_name(f"{clone.folder.name}-tmp")
+    temporary.mkdir()
+    killed = 0
+    for stage, times in kills.items():
+        for _ in range(times):
+            killed += kill(clone, chance, stage, seconds[stage], TMPDIR=str(temporary))
+    assert "Traceback" not in clone.run("dvc", "repro", TMPDIR=str(temporary)).stdout
+    assert "up to date" in clone.run("dvc", "status").stdout
+
+    assert processes(clone.folder) == []
+    expected = files(undisturbed)
+    found = files(clone.folder)
+    assert found.keys() == expected.keys()
+    assert [name for name in found if found[name] != expected[name]] == []
+    assert list(temporary.iterdir()) == []
+    for folder in ("stages", "mlflow-outbox"):
+        assert list((clone.folder / ".dvc/tmp" / folder).iterdir()) == []
+    for name, of_name in runs(clone, clone_experiment(clone)).items():
+        assert {run.info.status for run in of_name} <= {"FINISHED", "KILLED"}
+        assert len([run for run in of_name if "dvc.model_md5" in run.data.tags]) == 1, name
+    return killed
+
+
+def clone_experiment(clone: Clone) -> str:
+    (name,) = (found.name for found in client(clone).search_experiments() if found.name != "Default")
+    return name
+
+
+def seconds_of(output: list[tuple[float, str]]) -> dict[str, float]:
+    """Return how long each stage took, from lines with their times."""
+    starts = [(when, match[1]) for when, line in output if (match := re.search(r"Running stage '([\w-]+)'", line))]
+    ends = [when for when, _ in starts[1:]] + [output[-1][0]]
+    return {stage: end - start for (start, stage), end in zip(starts, ends, strict=True)}
+
+
+def run_undisturbed(clone: Clone) -> dict[str, float]:
+    """Run the whole pipeline, and return how long each stage took."""
+    repro = clone.start("dvc", "repro")
+    output = [(time.monotonic(), line) for line in repro.stdout]
+    assert repro.wait() == 0, output
+    return seconds_of(output)
+
+
+def test_a_killed_training_ends_with_the_bytes_of_an_unbroken_one(checked_out):
+    checked_out.set_params({"train.mlp.epochs": 40})
+    repro = checked_out.start(*REPRO, stdout=subprocess.DEVNULL)
+    while not list(checked_out.folder.glob(".checkpoints/mlp-*.npz")):
         assert repro.poll() is None
         time.sleep(0.02)
     # DVC and the stage, both at once.
     os.killpg(repro.pid, signal.SIGKILL)
     repro.wait()
-
-
-def test_it_ends_with_the_bytes_of_an_unbroken_training(checked_out):
-    checked_out.set_params({"train.mlp.epochs": 40})
-    kill_after_an_epoch(checked_out)
     assert not any((checked_out.folder / name).exists() for name in OUTPUTS)
 
     output = checked_out.run(*REPRO).stdout
@@ -44,3 +146,29 @@ def test_it_ends_with_the_bytes_of_an_unbroken_training(checked_out):
 
     assert "goes on" not in checked_out.run(*REPRO, "--force").stdout
     assert [(checked_out.folder / name).read_bytes() for name in OUTPUTS] == resumed
+
+
+def test_a_pipeline_that_is_killed_once_in_each_stage_ends_as_if_nothing_had_been(tmp_path, reproduced):
+    clone = make_clone(tmp_path / "killed", SMALL)
+    guess = dict.fromkeys(STAGES, 2.0) | {"train-mlp": 8.0, "train-cnn": 8.0, "evaluate": 8.0}
+    assert kill_and_go_on(clone, reproduced.folder, dict.fromkeys(STAGES, 1), guess, seed=0) > 3
+
+
+@pytest.mark.long
+def test_a_pipeline_that_is_killed_forty_times_ends_as_if_nothing_had_been(tmp_path):
+    undisturbed = make_clone(tmp_path / "undisturbed", SMALL)
+    seconds = run_undisturbed(undisturbed)
+    clone = make_clone(tmp_path / "killed", SMALL)
+    kills = dict.fromkeys(STAGES, 5) | {"train-mlp": 8, "train-cnn": 8, "evaluate": 8}
+    killed = kill_and_go_on(clone, undisturbed.folder, kills, seconds, seed=1)
+    print(f"killed {killed} times")
+    assert killed >= 30
+
+
+@pytest.mark.long
+def test_the_pipeline_on_mnist_that_is_killed_six_times_ends_as_if_nothing_had_been(tmp_path):
+    undisturbed = make_clone(tmp_path / "undisturbed", {})
+    seconds = run_undisturbed(undisturbed)
+    clone = make_clone(tmp_path / "killed", {})
+    kills = {"preprocess": 1, "train-mlp": 2, "train-cnn": 2, "train-random-forest": 1}
+    assert kill_and_go_on(clone, undisturbed.folder, kills, seconds, seed=2) == 6

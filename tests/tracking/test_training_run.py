@@ -35,7 +35,7 @@ def test_the_diff_has_the_code_and_nothing_that_git_does_not_know_elsewhere(chec
     assert "A  " not in checked_out.run("git", "status", "--porcelain").stdout
 
 
-def test_a_run_without_its_model_never_stands_for_it(checked_out):
+def test_a_run_without_its_model_stands_for_it_once_it_has_it(checked_out):
     # MLflow's folder for models cannot be written: the run breaks off when the model is logged.
     checked_out.run(*FOREST, MLFLOW_TRACKING_URI=f"sqlite:///{checked_out.folder / 'mlflow.db'}")
     experiment = client(checked_out).get_experiment_by_name("digits")
@@ -47,12 +47,15 @@ def test_a_run_without_its_model_never_stands_for_it(checked_out):
     assert "did not take the run" in checked_out.run(*FOREST).stdout
     (broken,) = runs(checked_out)["random-forest"]
     assert "dvc.model_md5" not in broken.data.tags
-    assert broken.info.status == "FAILED"
+    assert broken.info.status == "RUNNING"
     models.unlink()
     checked_out.run(*FOREST)
-    whole, _ = runs(checked_out)["random-forest"]
+    repeat, whole = runs(checked_out)["random-forest"]
+    assert whole.info.run_id == broken.info.run_id
+    assert whole.info.status == "FINISHED"
     assert "dvc.model_md5" in whole.data.tags
     assert whole.outputs.model_outputs
+    assert repeat.data.tags["dvc.repeat_of"] == whole.info.run_id
 
 
 def test_with_the_best_weights_the_latest_values_are_the_models(checked_out):
@@ -73,30 +76,29 @@ def test_with_the_best_weights_the_latest_values_are_the_models(checked_out):
     assert run.data.metrics["val_accuracy"] == pytest.approx(metrics(checked_out)["mlp"]["val_accuracy"])
 
 
-# The interrupt comes while the finished model is being logged.
+# The interrupt comes when the model is written and noted, and the stage not over: DVC will not keep it.
 LATE = """
 import os, signal
 from stages.dataset.prepared import load_about
 from stages.models import RANDOM_FOREST
 from stages.params import TrainRandomForestParams, load_params
 from stages.start import exit_on_user_error
-from stages.tracking import training_run
-
-record = training_run.record_files
-def interrupted(*arguments):
-    os.kill(os.getpid(), signal.SIGTERM)
-    record(*arguments)
-training_run.record_files = interrupted
+from stages.tracking.training_run import training_run
 
 with exit_on_user_error():
     params = load_params(TrainRandomForestParams).resolved()
-    with training_run.training_run(RANDOM_FOREST, params, load_about()) as run:
+    with training_run(RANDOM_FOREST, params, load_about()) as run:
         run.finish()
+        os.kill(os.getpid(), signal.SIGTERM)
 """
 
 
 def test_only_a_finished_run_stands_for_a_model(checked_out):
     assert checked_out.run("python", "-c", LATE, check=False).returncode == 130
-    (run,) = runs(checked_out)["random-forest"]
-    assert "dvc.model_md5" in run.data.tags
-    assert run.info.status == "FINISHED"
+    (interrupted,) = runs(checked_out)["random-forest"]
+    assert interrupted.info.status == "KILLED"
+    assert "dvc.model_md5" not in interrupted.data.tags
+    checked_out.run(*FOREST)
+    finished, _ = runs(checked_out)["random-forest"]
+    assert finished.info.status == "FINISHED"
+    assert "dvc.model_md5" in finished.data.tags

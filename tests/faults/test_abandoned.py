@@ -1,6 +1,7 @@
 """The state of a run, however its process ended, on real processes and signals."""
 
 import os
+import platform
 import signal
 import subprocess
 import time
@@ -11,11 +12,12 @@ import psutil
 import pytest
 
 from tests.conftest import Clone
-from tests.test_pipeline import runs
+from tests.test_pipeline import client, runs
+
+pytestmark = pytest.mark.faults
 
 STAGE = ("python", "-m", "stages.train_mlp")
-REPRO = ("dvc", "repro", "train-mlp")
-# A stage that needs no MLflow itself.
+REPRO = ("dvc", "repro", "train-mlp")  # A stage that needs no MLflow itself.
 LIGHT = ("python", "-m", "stages.explore")
 
 
@@ -42,6 +44,16 @@ def status(clone: Clone) -> str:
     return run.info.status
 
 
+def wait_for_the_run(clone: Clone) -> None:
+    """Wait until MLflow shows the training; it is told by a process beside it."""
+    for _ in range(600):
+        made = (clone.folder / "mlflow.db").exists() and client(clone).get_experiment_by_name("digits")
+        if made and "mlp" in runs(clone):
+            return
+        time.sleep(0.1)
+    pytest.fail("MLflow has no run")
+
+
 def stage_of(dvc: psutil.Popen) -> psutil.Process:
     (stage,) = (child for child in dvc.children(recursive=True) if "stages.train_mlp" in child.cmdline())
     return stage
@@ -61,33 +73,46 @@ def test_an_interrupted_training_is_killed_and_leaves_no_model(checked_out, numb
     assert not list(model.parent.glob("*.part"))
 
 
-def test_a_run_whose_process_is_gone_is_closed_at_the_next_start(checked_out):
+def test_a_killed_stage_has_its_run_closed_at_once_and_leaves_nothing_behind(checked_out):
     with training(checked_out, *STAGE) as stage:
+        (courier,) = stage.children()
+        stage.kill()
+        courier.wait(timeout=30)
+    (run,) = runs(checked_out)["mlp"]
+    assert run.info.status == "KILLED"
+    assert "its process ended without a word" in run.data.tags["failure"]
+    assert not list((checked_out.folder / ".dvc/tmp/mlflow-outbox").iterdir())
+
+
+def test_a_run_whose_processes_are_all_gone_is_closed_at_the_next_start(checked_out):
+    with training(checked_out, *STAGE) as stage:
+        wait_for_the_run(checked_out)
         # It is at work, and stays open.
         checked_out.run(*LIGHT)
         assert status(checked_out) == "RUNNING"
-        stage.kill()
+        os.killpg(stage.pid, signal.SIGKILL)
         stage.wait()
         assert status(checked_out) == "RUNNING"
         ended = 1000 * time.time()
-        (checked_out.folder / ".dvc/tmp/mlflow-open-runs/not-a-mark").touch()
+        (checked_out.folder / ".dvc/tmp/stages/not-of-a-process").mkdir()
         checked_out.run(*LIGHT)
     (run,) = runs(checked_out)["mlp"]
     assert run.info.status == "KILLED"
     assert "its process ended without a word" in run.data.tags["failure"]
     assert run.info.start_time < run.info.end_time <= ended
-    assert [mark.name for mark in (checked_out.folder / ".dvc/tmp/mlflow-open-runs").iterdir()] == ["not-a-mark"]
+    assert not list((checked_out.folder / ".dvc/tmp/mlflow-outbox").iterdir())
+    # What it had in its temporary folder went too.
+    assert [folder.name for folder in (checked_out.folder / ".dvc/tmp/stages").iterdir()] == ["not-of-a-process"]
 
 
 def test_a_run_of_another_host_is_not_closed(checked_out):
     with training(checked_out, *STAGE) as stage:
-        stage.kill()
+        wait_for_the_run(checked_out)
+        os.killpg(stage.pid, signal.SIGKILL)
         stage.wait()
-    from tests.test_pipeline import client
-
-    (run,) = runs(checked_out)["mlp"]
-    client(checked_out).set_tag(run.info.run_id, "process.host", "elsewhere")
-    checked_out.run("python", "-m", "stages.train_random_forest")
+    (entry,) = (checked_out.folder / ".dvc/tmp/mlflow-outbox").glob("*.jsonl")
+    entry.write_text(entry.read_text().replace(f'"process": "{platform.node()}-', '"process": "elsewhere-'))
+    checked_out.run(*LIGHT)
     assert status(checked_out) == "RUNNING"
 
 

@@ -1,0 +1,44 @@
+"""What `courier` starts: send the outbox until the stage is done and MLflow has everything, or cannot take it."""
+
+import os
+import select
+import signal
+import sys
+import time
+
+from stages.lifetime import INTERRUPTS
+from stages.tracking.delivery import deliver_all
+from stages.tracking.store import warn
+
+# Between two looks at the outbox, and before a store that did not answer is asked again.
+LOOK_SECONDS, AGAIN_SECONDS = 0.2, 5
+# Where the stage was killed nobody else ends this process.
+ALONE_SECONDS = 10
+
+
+def main() -> None:
+    # It ends after the stage, which may have been interrupted: that too is to be sent.
+    for number in INTERRUPTS:
+        signal.signal(number, signal.SIG_IGN)
+    stage = int(sys.argv[1])
+    failures, again, over = 0, 0.0, False
+    # At the end it tries twice.
+    while not over or failures == 1:
+        over = bool(select.select([sys.stdin], [], [], LOOK_SECONDS)[0])
+        if over and os.getppid() != stage:
+            signal.alarm(ALONE_SECONDS)
+        if not over and time.monotonic() < again:
+            continue
+        try:
+            deliver_all()
+            failures = 0
+        except Exception as error:
+            again = time.monotonic() + AGAIN_SECONDS
+            failures += 1
+            # A single call that fails is not worth a word.
+            if failures == 2:
+                warn(error)
+
+
+if __name__ == "__main__":
+    main()

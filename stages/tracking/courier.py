@@ -1,0 +1,78 @@
+"""The process beside a stage that sends the outbox to MLflow: whatever MLflow does, the stage does not wait for it."""
+
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import psutil
+
+from stages.errors import without_credentials
+from stages.tracking.outbox import has_left_entries
+from stages.tracking.store import is_server, tracking_uri
+
+# At its end a stage waits for its courier, but no longer than so many seconds in which that one does nothing itself,
+IDLE_SECONDS = 4
+# and, with a server, so many seconds in all, or that share of the time that the stage took until then.
+SERVER_SECONDS, SERVER_SHARE = 10, 0.1
+
+_running: subprocess.Popen | None = None
+
+
+@contextmanager
+def courier() -> Iterator[None]:
+    """Have the outbox sent while the block runs, and what is left at its end for as long as MLflow is quick."""
+    global _running
+    if _running is not None:
+        # The one of the stage as a whole.
+        yield
+        return
+    # It ends once its input is closed, and so with this process, whatever becomes of that.
+    _running = subprocess.Popen((sys.executable, "-m", "stages.tracking", str(os.getpid())), stdin=subprocess.PIPE)
+    try:
+        yield
+    finally:
+        process, _running = _running, None
+        process.stdin.close()
+        try:
+            if not _ended(process):
+                print(
+                    f"warning: MLflow ({without_credentials(tracking_uri())}) is slow, and does not have the run yet. "
+                    "The work goes on; the next stage sends what is missing, and so does uv run mnist publish",
+                    flush=True,
+                )
+        finally:
+            process.kill()
+            process.wait()
+
+
+def courier_of_what_is_left() -> Any:
+    """Return a `courier` where an earlier process has left something to send, else a context that does nothing."""
+    return courier() if has_left_entries() else nullcontext()
+
+
+def _ended(process: subprocess.Popen) -> bool:
+    start = time.monotonic()
+    limit = max(SERVER_SECONDS, SERVER_SHARE * (time.time() - psutil.Process().create_time()))
+    if not is_server(tracking_uri()):
+        limit = math.inf
+    worked, last = _work(process), start
+    while process.poll() is None:
+        now = time.monotonic()
+        if _work(process) != worked:
+            worked, last = _work(process), now
+        if now - last > IDLE_SECONDS or now - start > limit:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _work(process: subprocess.Popen) -> tuple[float, ...]:
+    try:
+        return tuple(psutil.Process(process.pid).cpu_times())
+    except psutil.Error:
+        return ()

@@ -1,0 +1,248 @@
+"""Sending what lies in the outbox to MLflow, in order and nothing twice, wherever it was broken off before."""
+
+import base64
+import json
+import os
+import shutil
+import tempfile
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from stages.dataset.prepared import About
+from stages.fingerprints import file_md5
+from stages.tracking import outbox
+from stages.tracking.record import DIFF, MODEL_MD5, NOTE, REPEAT_OF, find_run
+from stages.tracking.store import connect, experiment_id, search_runs, store_lock
+
+# Tag of a run: the entry that it was made of, by which it is found again where the answer to making it was lost.
+ENTRY = "outbox.entry"
+# Events in one call: MLflow takes at most 1,000 metrics, and an event has a handful.
+BATCH = 100
+KILLED = "its process ended without a word: killed, or out of memory"
+
+
+def deliver_all() -> None:
+    """Send all that the outbox has for the configured store, oldest first.
+
+    Raises what MLflow raises: where it refuses one entry, after all others; where it cannot be reached, at once.
+    """
+    refusal = None
+    for entry in outbox.entries():
+        try:
+            deliver(entry)
+        except Exception as error:
+            if not _is_refusal(error):
+                raise
+            refusal = refusal or error
+    if refusal:
+        raise refusal
+
+
+def deliver(entry: Path) -> None:
+    """Send MLflow what it does not have yet of `entry`, and remove the entry once it has all.
+
+    An entry that another process is sending is left to that one. Raises what MLflow raises.
+    """
+    events = outbox.read(entry)
+    if not events:
+        return
+    if events[0]["event"] == outbox.EVALUATION:
+        _deliver_evaluation(entry, events[0])
+    else:
+        deliver_training(entry)
+
+
+def deliver_training(entry: Path) -> None:
+    """Send what MLflow does not have yet of a training; each call that it has answered is noted beside the entry."""
+    try:
+        with FileLock(entry.with_suffix(".lock"), timeout=0):
+            events = outbox.read(entry)
+            if not events:
+                return
+            if outbox.is_left(events) and events[-1]["event"] != outbox.END:
+                outbox.add(entry, outbox.END, status="KILLED", reason=KILLED, time=events[-1]["time"])
+                events = outbox.read(entry)
+            _send(entry, events)
+            if events[-1]["event"] == outbox.END:
+                outbox.remove(entry)
+    except Timeout:
+        return
+
+
+def _deliver_evaluation(entry: Path, event: dict[str, Any]) -> None:
+    from stages.models import ALL_MODELS
+    from stages.tracking.evaluations import record_evaluations
+
+    folder = Path(event["folder"])
+    if folder == Path.cwd():
+        # Times that were measured with other models say nothing of these.
+        same = {model.name for model in ALL_MODELS if event["models"][model.name] == file_md5(model.file)}
+        record_evaluations(About(**event["about"]), {name: event["seconds"][name] for name in same})
+    if folder == Path.cwd() or not folder.exists():
+        # The copy of an experiment is gone; `mnist publish` sends its reports wherever they are checked out.
+        outbox.remove(entry)
+
+
+def _is_refusal(error: Exception) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    # A RuntimeError is ours: an experiment that was deleted.
+    return isinstance(error, RuntimeError) or (
+        isinstance(error, MlflowException) and error.get_http_status_code() < 500
+    )
+
+
+def _send(entry: Path, events: list[dict[str, Any]]) -> None:
+    note = entry.with_suffix(".sent")
+    run_id, sent = json.loads(note.read_text()) if note.exists() else (None, 0)
+    start = events[0]
+    while sent < len(events):
+        kind = events[sent]["event"]
+        # What came between two calls goes in one.
+        same = list(takewhile(lambda event, kind=kind: event["event"] == kind, events[sent : sent + BATCH]))
+        if kind == outbox.START:
+            run_id = _start(entry.stem, start)
+        elif kind == outbox.VALUES:
+            _log_values(run_id, same)
+        elif kind == outbox.MODEL:
+            _log_model(run_id, same[-1], About(**start["about"]))
+        elif kind == outbox.END:
+            md5 = next((event["md5"] for event in events if event["event"] == outbox.MODEL), None)
+            _end(run_id, same[-1], md5)
+        sent += len(same)
+        part = entry.with_suffix(".sent-part")
+        part.write_text(json.dumps([run_id, sent]))
+        os.replace(part, note)
+
+
+def _start(name: str, event: dict[str, Any]) -> str:
+    """Make the run, unless it was made before the answer got lost, and return its id."""
+    mlflow = connect()
+    client = mlflow.MlflowClient()
+    about = event["about"]
+    # Processes that name a new experiment or a new data set at the same time break each other's call.
+    with store_lock():
+        experiment = experiment_id(about["dataset"])
+        run = next(iter(search_runs(f"tags.`{ENTRY}` = '{name}'", limit=1)), None)
+        run = run or client.create_run(
+            experiment, start_time=event["time"], tags={**event["tags"], ENTRY: name}, run_name=event["run_name"]
+        )
+        run_id = run.info.run_id
+        client.log_inputs(run_id, [_dataset_input(mlflow, event)])
+    params = [mlflow.entities.Param(key, value) for key, value in event["params"].items()]
+    client.log_batch(run_id, params=params)
+    if event["diff"]:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / DIFF
+            path.write_bytes(base64.b64decode(event["diff"]))
+            client.log_artifact(run_id, str(path))
+    return run_id
+
+
+def _dataset_input(mlflow: Any, event: dict[str, Any]) -> Any:
+    # MLflow describes arrays; those that were trained on may lie here no more, and their shapes say all it needs.
+    images, labels = (np.broadcast_to(np.zeros((), dtype), shape) for shape, dtype in event["arrays"])
+    dataset = mlflow.data.from_numpy(
+        images,
+        targets=labels,
+        source="data/prepared",
+        name=event["about"]["dataset"],
+        digest=event["tags"]["dvc.data_md5"].removesuffix(".dir"),
+    )
+    context = mlflow.entities.InputTag("mlflow.data.context", "training")
+    return mlflow.entities.DatasetInput(dataset._to_mlflow_entity(), tags=[context])
+
+
+def _log_values(run_id: str, events: list[dict[str, Any]]) -> None:
+    """Log metrics and tags; with their own times, by which MLflow knows those that it has already."""
+    entities = connect().entities
+    metrics = [
+        entities.Metric(key, value, event["time"], event["step"])
+        for event in events
+        for key, value in event.get("metrics", {}).items()
+    ]
+    tags = {key: value for event in events for key, value in event.get("tags", {}).items()}
+    connect().MlflowClient().log_batch(run_id, metrics, tags=[entities.RunTag(*tag) for tag in tags.items()])
+
+
+def _log_model(run_id: str, event: dict[str, Any], about: About) -> None:
+    client = connect().MlflowClient()
+    if event["history"]:
+        client.log_text(run_id, event["history"], "history.csv")
+    run = client.get_run(run_id)
+    for model in client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'"):
+        if model.status.value == "READY":
+            return
+        # One that was broken off.
+        client.delete_logged_model(model.model_id)
+    file = _find(Path(event["file"]), event["md5"])
+    if file is None:
+        client.set_tag(run_id, NOTE, "The model that it made was no longer here when MLflow could take it.")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        # In DVC's cache it has another name; what it is called says how to load it.
+        model = Path(folder) / Path(event["file"]).name
+        shutil.copyfile(file, model)
+        # A model of MLflow belongs to the experiment that is set, whatever that of its run.
+        connect().set_experiment(experiment_id=run.info.experiment_id)
+        _log_pyfunc(run_id, model, event["packages"], about)
+
+
+def _log_pyfunc(run_id: str, file: Path, packages: list[str], about: About) -> None:
+    mlflow = connect()
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    # What mlflow.pyfunc.log_model calls: that one knows the active run only.
+    Model.log(
+        artifact_path=None,
+        name="model",
+        flavor=mlflow.pyfunc,
+        run_id=run_id,
+        python_model="stages/logged_model.py",
+        artifacts={"model": str(file)},
+        model_config={"deskew": about.deskew},
+        code_paths=["stages"],
+        signature=ModelSignature(
+            Schema([TensorSpec(np.dtype(np.uint8), (-1, about.height, about.width))]),
+            Schema([TensorSpec(np.dtype(np.float32), (-1, len(about.class_names)))]),
+        ),
+        pip_requirements=packages,
+        metadata={"class_names": about.class_names},
+    )
+
+
+def _find(file: Path, md5: str) -> Path | None:
+    """Return where the file with `md5` lies now: where it was made, or in DVC's cache."""
+    if file.is_file() and file_md5(file) == md5:
+        return file
+    from dvc.repo import Repo
+
+    cached = Path(Repo().cache.local.oid_to_path(md5))
+    return cached if cached.is_file() and file_md5(cached) == md5 else None
+
+
+def _end(run_id: str, event: dict[str, Any], model_md5: str | None) -> None:
+    """Close the run, and tie a finished one to its model: exactly one run has the md5, repeats name that run.
+
+    In this order, so that whatever comes between, only a finished run stands for a model.
+    """
+    client = connect().MlflowClient()
+    if event["reason"]:
+        client.set_tag(run_id, "failure", event["reason"])
+    with store_lock():
+        client.set_terminated(run_id, event["status"], end_time=event["time"])
+        run = client.get_run(run_id)
+        if event["status"] != "FINISHED" or not (run.outputs and run.outputs.model_outputs):
+            return
+        first = find_run(model_md5)
+        if first is None:
+            client.set_tag(run_id, MODEL_MD5, model_md5)
+        elif first.info.run_id != run_id:
+            note = f"A repeat of run {first.info.run_id}: it made the same model, byte for byte."
+            client.set_tag(run_id, NOTE, note)
+            client.set_tag(run_id, REPEAT_OF, first.info.run_id)

@@ -1,0 +1,84 @@
+"""What a stage has to tell MLflow, on disk until MLflow has all of it.
+
+An entry is a file of its own for each training or evaluation, with a line of JSON for each event, in the order in which
+they happened. The stage appends; `delivery` sends, while the entry grows or long after.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from stages.errors import without_credentials
+from stages.lifetime import is_gone, process_name
+from stages.provenance import main_repository
+from stages.tracking.store import tracking_uri
+
+START, VALUES, MODEL, END, EVALUATION = "start", "values", "model", "end", "evaluation"
+
+
+def open_entry(event: str, **content: Any) -> Path:
+    """Make an entry with its first event, and return it."""
+    folder = _folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    entry = folder / f"{time.time_ns()}-{os.getpid()}.jsonl"
+    add(entry, event, process=process_name(), tracking_uri=without_credentials(tracking_uri()), **content)
+    return entry
+
+
+def add(entry: Path, event: str, **content: Any) -> None:
+    """Append an event that happens now."""
+    line = json.dumps({"event": event, "time": int(time.time() * 1000), **content}) + "\n"
+    descriptor = os.open(entry, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        # In one piece: Ctrl-C or a kill leave a whole line or none.
+        os.write(descriptor, line.encode())
+    finally:
+        os.close(descriptor)
+
+
+def read(entry: Path) -> list[dict[str, Any]]:
+    """Return the events of `entry` so far; none where another process has delivered it meanwhile.
+
+    What a full disk or a power cut left of a line is passed over.
+    """
+    events = []
+    try:
+        lines = entry.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    for line in lines:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict) and {"event", "time"} <= event.keys():
+            events.append(event)
+    return events
+
+
+def entries() -> list[Path]:
+    """Return the entries for the configured store, oldest first."""
+    here = without_credentials(tracking_uri())
+    found = sorted(_folder().glob("*.jsonl"))
+    return [entry for entry in found if any(event.get("tracking_uri") == here for event in read(entry)[:1])]
+
+
+def is_left(events: list[dict[str, Any]]) -> bool:
+    """Return whether nothing more will come: the last event is there, or the process is gone."""
+    return events[-1]["event"] in (END, EVALUATION) or is_gone(events[0]["process"])
+
+
+def has_left_entries() -> bool:
+    return any(is_left(read(entry)) for entry in entries())
+
+
+def remove(entry: Path) -> None:
+    """Remove the entry, and what `delivery` noted of it."""
+    for path in (entry, *entry.parent.glob(f"{entry.stem}.*")):
+        path.unlink(missing_ok=True)
+
+
+def _folder() -> Path:
+    return main_repository() / ".dvc" / "tmp" / "mlflow-outbox"

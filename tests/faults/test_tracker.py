@@ -1,0 +1,206 @@
+"""A tracking server that is away, slow or broken: the training goes on, and MLflow gets all of it, once, afterwards."""
+
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from tests.commands.test_ui import free_port, serving
+from tests.conftest import Clone
+from tests.faults.proxy import Proxy, after, failing, hang_up, losing_answers, proxy_to, slow
+from tests.test_pipeline import locked
+
+pytestmark = pytest.mark.faults
+
+MLP = ("python", "-m", "stages.train_mlp")
+FOREST = ("python", "-m", "stages.train_random_forest")
+EVALUATE = ("python", "-m", "stages.evaluate")
+PUBLISH = ("mnist", "publish")
+# What two runs of the same training differ in.
+OWN = ("git.", "outbox.entry", "mlflow.log-model.history")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory) -> Iterator[int]:
+    """The port of a real tracking server; each test has its own experiment, as each has other data."""
+    port, store = free_port(), tmp_path_factory.mktemp("server")
+    command = (
+        "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+        "--backend-store-uri", f"sqlite:///{store / 'server.db'}", "--artifacts-destination", str(store / "files"),
+    )  # fmt: skip
+    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with serving(Clone(store), *command, url=f"http://127.0.0.1:{port}/health", **quiet):
+        yield port
+
+
+@pytest.fixture
+def proxy(server) -> Iterator[Proxy]:
+    with proxy_to(server) as proxy:
+        yield proxy
+        # The next test begins with a store that knows nothing of these models.
+        forget(proxy.url.replace(proxy.url.rpartition(":")[2], str(server)))
+
+
+def forget(uri: str) -> None:
+    client = mlflow.MlflowClient(uri)
+    for experiment in client.search_experiments():
+        for run in client.search_runs([experiment.experiment_id]):
+            client.delete_run(run.info.run_id)
+
+
+def told(uri: str) -> dict[str, list]:
+    """All that MLflow has been told of each run, but for times, by the name of the run, oldest first."""
+    client = mlflow.MlflowClient(uri)
+    experiment = client.get_experiment_by_name("digits")
+    found: dict[str, list] = {}
+    for run in client.search_runs([experiment.experiment_id], order_by=["start_time ASC"]):
+        identifier = run.info.run_id
+        points = {
+            name: [(point.step, round(point.value, 6)) for point in client.get_metric_history(identifier, name)]
+            for name in run.data.metrics
+            if not name.endswith("seconds")
+        }
+        tags = {name: value for name, value in run.data.tags.items() if not name.startswith(OWN)}
+        (data,) = run.inputs.dataset_inputs
+        models = client.search_logged_models([experiment.experiment_id], f"source_run_id = '{identifier}'")
+        found.setdefault(run.info.run_name, []).append(
+            {
+                "status": run.info.status,
+                "params": run.data.params,
+                "tags": tags,
+                "metrics": points,
+                "data": (data.dataset.name, data.dataset.digest),
+                "artifacts": sorted(file.path for file in client.list_artifacts(identifier)),
+                "images": len(client.list_artifacts(identifier, "images")),
+                "models": [model.status.value for model in models],
+            }
+        )
+    return found
+
+
+def store(clone: Clone) -> str:
+    return f"sqlite:///{clone.folder / 'mlflow.db'}"
+
+
+def trained(clone: Clone, *command: str, **environment: str) -> str:
+    """Train, which must succeed with the model that dvc.lock has, and return the console."""
+    output = clone.run(*command, **environment).stdout
+    assert "Traceback" not in output
+    stage = command[-1].rpartition(".")[2].replace("_", "-")
+    for path, md5 in locked(clone, stage).items():
+        assert clone.run("md5sum", path).stdout.split()[0] == md5
+    return output
+
+
+@pytest.fixture(scope="session")
+def undisturbed(reproduced) -> dict[str, list]:
+    return told(store(reproduced))
+
+
+def warnings(output: str) -> list[str]:
+    return [line for line in output.splitlines() if "warning: MLflow" in line]
+
+
+def check_delivered(clone: Clone, uri: str, undisturbed: dict[str, list]) -> None:
+    """Check that the store has what an undisturbed one has, after `mnist publish`, and no more after another one."""
+    clone.run(*PUBLISH, MLFLOW_TRACKING_URI=uri)
+    assert told(uri)["mlp"] == undisturbed["mlp"]
+    assert "it has everything already" in clone.run(*PUBLISH, MLFLOW_TRACKING_URI=uri).stdout
+    assert told(uri)["mlp"] == undisturbed["mlp"]
+    assert not list((clone.folder / ".dvc/tmp/mlflow-outbox").iterdir())
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        hang_up,
+        # Each of these takes as long, and is of the same kind.
+        pytest.param(failing(500), marks=pytest.mark.long),
+        pytest.param(after(20, hang_up), marks=pytest.mark.long),
+        pytest.param(after(20, failing(503)), marks=pytest.mark.long),
+        pytest.param(failing(507, only="PUT /api/2.0/mlflow-artifacts"), marks=pytest.mark.long),
+        pytest.param(failing(403, only="PUT /api/2.0/mlflow-artifacts"), marks=pytest.mark.long),
+    ],
+    ids=["away", "500", "gone in the middle", "503 in the middle", "model refused", "model forbidden"],
+)
+def test_the_next_stage_delivers_what_the_server_did_not_take(checked_out, proxy, undisturbed, fault):
+    proxy.fault = fault
+    output = trained(checked_out, *MLP, MLFLOW_TRACKING_URI=proxy.url)
+    assert len(warnings(output)) == 1
+    assert proxy.url in warnings(output)[0]
+    proxy.fault = None
+    for _ in range(3):
+        # On a busy machine one stage may be over before the server has taken everything.
+        if not warnings(trained(checked_out, *FOREST, MLFLOW_TRACKING_URI=proxy.url)):
+            break
+    (mlp,) = told(proxy.url)["mlp"]
+    assert (mlp["status"], mlp["models"]) == ("FINISHED", ["READY"])
+    check_delivered(checked_out, proxy.url, undisturbed)
+
+
+def test_a_server_that_takes_ten_seconds_for_each_call_is_not_waited_for(checked_out, proxy, undisturbed):
+    proxy.fault = slow(10)
+    start = time.monotonic()
+    output = trained(checked_out, *MLP, MLFLOW_TRACKING_URI=proxy.url)
+    # Each of a hundred calls would take ten seconds.
+    assert time.monotonic() - start < 90
+    assert "is slow, and does not have the run yet" in warnings(output)[0]
+    assert len(warnings(output)) == 1
+    proxy.fault = None
+    check_delivered(checked_out, proxy.url, undisturbed)
+
+
+@pytest.mark.long
+def test_lost_answers_make_nothing_twice(checked_out, proxy, undisturbed):
+    proxy.fault = losing_answers(every=7)
+    trained(checked_out, *MLP, MLFLOW_TRACKING_URI=proxy.url)
+    for _ in range(40):
+        # Each time it goes on where it was.
+        if not checked_out.run(*PUBLISH, check=False, MLFLOW_TRACKING_URI=proxy.url).returncode:
+            break
+    proxy.fault = None
+    found = told(proxy.url)
+    assert found["mlp"] == undisturbed["mlp"]
+    assert {name: len(runs) for name, runs in found.items()} == {"mlp": 1, "cnn": 1, "random-forest": 1}
+    check_delivered(checked_out, proxy.url, undisturbed)
+
+
+def test_an_evaluation_is_delivered_by_the_next_stage(checked_out, proxy, undisturbed):
+    proxy.fault = hang_up
+    output = checked_out.run(*EVALUATE, MLFLOW_TRACKING_URI=proxy.url).stdout
+    assert len(warnings(output)) == 1
+    assert "mnist ui" not in output
+    proxy.fault = None
+    checked_out.run("python", "-m", "stages.preprocess", MLFLOW_TRACKING_URI=proxy.url)
+    (mlp,) = told(proxy.url)["mlp"]
+    assert mlp["metrics"]["test_accuracy"] == undisturbed["mlp"][0]["metrics"]["test_accuracy"]
+    assert mlp["images"] == undisturbed["mlp"][0]["images"]
+
+
+def test_a_locked_database_costs_nothing_but_a_line(checked_out, undisturbed):
+    checked_out.run(*FOREST)
+    with closing(sqlite3.connect(checked_out.folder / "mlflow.db", isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        output = trained(checked_out, *MLP)
+        assert len(warnings(output)) == 1
+        connection.execute("ROLLBACK")
+    check_delivered(checked_out, store(checked_out), undisturbed)
+
+
+def test_a_full_disk_of_the_store_costs_nothing_but_a_line(checked_out, undisturbed, tmp_path_factory):
+    disk = tmp_path_factory.mktemp("disk")
+    uri = f"sqlite:///{disk / 'mlflow.db'}"
+    if subprocess.run(("mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", disk), check=False).returncode:
+        pytest.skip("only root may mount a small disk")
+    try:
+        assert len(warnings(trained(checked_out, *MLP, MLFLOW_TRACKING_URI=uri))) == 1
+        subprocess.run(("mount", "-o", "remount,size=64m", disk), check=True)
+        check_delivered(checked_out, uri, undisturbed)
+    finally:
+        subprocess.run(("umount", disk), check=True)
+    assert not any(Path(disk).iterdir())
