@@ -4,10 +4,12 @@ python -m stages.explore
 """
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from stages.dataset.folders import replace_folder
 from stages.dataset.prepared import About, Split, load_about, load_split
 from stages.exploration.embeddings import COMPONENTS, outliers, principal_components, purity, umap_embedding
 from stages.exploration.figures import (
@@ -29,33 +31,35 @@ def main() -> None:
     splits = {name: load_split(name) for name in ("train", "validation", "test")}
     training = Split(np.asarray(splits["train"].images), np.asarray(splits["train"].labels))
 
-    if EXPLORE.exists():
-        shutil.rmtree(EXPLORE)
-    EXPLORE.mkdir(parents=True)
-    _show_classes(splits, about)
+    folder = EXPLORE.with_name(f"{EXPLORE.name}.partial")
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    _show_classes(folder, splits, about)
     components, ratio = principal_components(training.images, COMPONENTS)
-    _show_images(training, components, about)
-    _show_variance(ratio, about)
-    _show_points(training, components, about, params)
+    _show_images(folder, training, components, about)
+    _show_variance(folder, ratio, about)
+    _show_points(folder, training, components, about, params)
+    replace_folder(folder, EXPLORE)
 
 
-def _show_classes(splits: dict[str, Split], about: About) -> None:
+def _show_classes(folder: Path, splits: dict[str, Split], about: About) -> None:
     names = about.class_names
     counts = pd.DataFrame(
         {name: np.bincount(split.labels, minlength=len(names)) for name, split in splits.items()},
         index=pd.Index(names, name="class"),
     )
-    counts.to_csv(EXPLORE / "class_counts.csv")
-    draw_class_counts(counts, EXPLORE / "class_counts.png", about.dataset)
+    counts.to_csv(folder / "class_counts.csv")
+    draw_class_counts(counts, folder / "class_counts.png", about.dataset)
     print(counts.to_string())
 
 
-def _show_images(training: Split, components: np.ndarray, about: About) -> None:
+def _show_images(folder: Path, training: Split, components: np.ndarray, about: About) -> None:
     names = about.class_names
     of_class = [np.flatnonzero(training.labels == label) for label in range(len(names))]
     far = outliers(components, training.labels, IMAGES_PER_CLASS)
     means = np.stack([training.images[members].mean(axis=0) for members in of_class])
-    draw_tiles(means, names, EXPLORE / "mean_images.png", f"{about.dataset}: mean image of each class", columns=5)
+    draw_tiles(means, names, folder / "mean_images.png", f"{about.dataset}: mean image of each class", columns=5)
     first = [members[:IMAGES_PER_CLASS] for members in of_class]
     farthest = [far.loc[far["class"] == label, "index"] for label in range(len(names))]
     for file, rows, words in (
@@ -69,28 +73,28 @@ def _show_images(training: Split, components: np.ndarray, about: About) -> None:
         draw_tiles(
             training.images[np.concatenate(rows)],
             captions,
-            EXPLORE / f"{file}.png",
+            folder / f"{file}.png",
             f"{about.dataset}: {words}",
             columns=IMAGES_PER_CLASS,
         )
     far["class"] = far["class"].map(dict(enumerate(names)))
-    far.round(4).to_csv(EXPLORE / "outliers.csv", index=False)
+    far.round(4).to_csv(folder / "outliers.csv", index=False)
 
 
-def _show_variance(ratio: np.ndarray, about: About) -> None:
+def _show_variance(folder: Path, ratio: np.ndarray, about: About) -> None:
     components = pd.RangeIndex(1, len(ratio) + 1, name="component")
     table = pd.DataFrame({"explained_variance": ratio.round(6)}, index=components)
-    table.to_csv(EXPLORE / "explained_variance.csv")
+    table.to_csv(folder / "explained_variance.csv")
     title = f"{about.dataset}: {len(ratio)} components explain {100 * ratio.sum():.1f} %"
-    draw_explained_variance(ratio, EXPLORE / "explained_variance.png", title)
+    draw_explained_variance(ratio, folder / "explained_variance.png", title)
 
 
-def _show_points(training: Split, components: np.ndarray, about: About, params: Explore) -> None:
+def _show_points(folder: Path, training: Split, components: np.ndarray, about: About, params: Explore) -> None:
     """Draw the images in the plane, and measure on a sample how well each space keeps the classes apart."""
     names, count = about.class_names, len(training.labels)
     plane = components[:, :2]
     title = f"{about.dataset}: two principal components of {count:,} images"
-    draw_points(plane, training.labels, names, EXPLORE / "pca.png", title, params.seed)
+    draw_points(plane, training.labels, names, folder / "pca.png", title, params.seed)
 
     random = np.random.default_rng(params.seed)
     sample = np.sort(random.choice(count, min(params.sample_size, count), replace=False))
@@ -104,9 +108,9 @@ def _show_points(training: Split, components: np.ndarray, about: About, params: 
         print(f"explore: UMAP of {len(sample):,} images …", flush=True)
         spaces["UMAP"] = umap_embedding(training.images[sample], params.seed)
         title = f"{about.dataset}: UMAP of {len(sample):,} images"
-        draw_points(spaces["UMAP"], labels, names, EXPLORE / "umap.png", title, params.seed)
+        draw_points(spaces["UMAP"], labels, names, folder / "umap.png", title, params.seed)
     table = pd.DataFrame({space: purity(points, labels) for space, points in spaces.items()}).T.round(4)
-    table.rename_axis("space").to_csv(EXPLORE / "purity.csv")
+    table.rename_axis("space").to_csv(folder / "purity.csv")
     print(table.to_string())
 
 

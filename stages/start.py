@@ -1,6 +1,8 @@
 """How a stage or command starts, and how it ends where it cannot go on: with a message, not a traceback."""
 
 import argparse
+import errno
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,12 +46,25 @@ def _only_one() -> Iterator[None]:
 
 @contextmanager
 def exit_on_user_error() -> Iterator[None]:
-    """End the process with exit code 1 and the message of a `UserError`, or with 130 when interrupted."""
+    """End the process with exit code 1 and the message of a `UserError`, also where the disk is full, or with 130.
+
+    That one is for Ctrl-C and its like.
+    """
     unwind_on_signals()
     try:
         yield
     except UserError as error:
         sys.exit(f"error: {without_credentials(str(error))}")
+    except OSError as error:
+        if not _is_full_disk(error):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        sys.exit(f"error: {where}No space left on the disk\nFree some, and run it again: nothing half-written is kept.")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _is_full_disk(error: OSError) -> bool:
+    # NumPy writes past Python, and says in its own words how many values went out.
+    return error.errno in (errno.ENOSPC, errno.EDQUOT) or bool(re.search(r"\d+ requested and \d+ written", str(error)))

@@ -24,13 +24,16 @@ def rewrite(
     with zipfile.ZipFile(source) as archive:
         members = edit({name: archive.read(name) for name in archive.namelist()})
     part = target.with_name(target.name + ".part")
-    with zipfile.ZipFile(part, "w", compression) as archive:
-        for name in sorted(members):
-            about = zipfile.ZipInfo(name, date_time=EPOCH)
-            about.compress_type = compression
-            about.external_attr = 0o644 << 16
-            archive.writestr(about, members[name])
-    os.replace(part, target)
+    try:
+        with zipfile.ZipFile(part, "w", compression) as archive:
+            for name in sorted(members):
+                about = zipfile.ZipInfo(name, date_time=EPOCH)
+                about.compress_type = compression
+                about.external_attr = 0o644 << 16
+                archive.writestr(about, members[name])
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def unusable(path: Path, error: Exception) -> UserError:

@@ -1,12 +1,11 @@
 """What `courier` starts: send the outbox until the stage is done and MLflow has everything, or cannot take it."""
 
-import os
 import select
 import signal
 import sys
 import time
 
-from stages.lifetime import INTERRUPTS
+from stages.lifetime import INTERRUPTS, is_gone
 from stages.tracking.delivery import deliver_all
 from stages.tracking.store import warn
 
@@ -20,17 +19,17 @@ def main() -> None:
     # It ends after the stage, which may have been interrupted: that too is to be sent.
     for number in INTERRUPTS:
         signal.signal(number, signal.SIG_IGN)
-    stage = int(sys.argv[1])
+    stage = sys.argv[1]
     failures, again, over = 0, 0.0, False
     # At the end it tries twice.
     while not over or failures == 1:
         over = bool(select.select([sys.stdin], [], [], LOOK_SECONDS)[0])
-        if over and os.getppid() != stage:
+        if over and is_gone(stage):
             signal.alarm(ALONE_SECONDS)
         if not over and time.monotonic() < again:
             continue
         try:
-            deliver_all()
+            deliver_all(stage)
             failures = 0
         except Exception as error:
             again = time.monotonic() + AGAIN_SECONDS

@@ -1,7 +1,6 @@
 """The process beside a stage that sends the outbox to MLflow: whatever MLflow does, the stage does not wait for it."""
 
 import math
-import os
 import subprocess
 import sys
 import time
@@ -12,7 +11,8 @@ from typing import Any
 import psutil
 
 from stages.errors import without_credentials
-from stages.tracking.outbox import has_left_entries
+from stages.lifetime import process_name
+from stages.tracking.outbox import entries
 from stages.tracking.store import is_server, tracking_uri
 
 # At its end a stage waits for its courier, but no longer than so many seconds in which that one does nothing itself,
@@ -32,7 +32,7 @@ def courier() -> Iterator[None]:
         yield
         return
     # It ends once its input is closed, and so with this process, whatever becomes of that.
-    _running = subprocess.Popen((sys.executable, "-m", "stages.tracking", str(os.getpid())), stdin=subprocess.PIPE)
+    _running = subprocess.Popen((sys.executable, "-m", "stages.tracking", process_name()), stdin=subprocess.PIPE)
     try:
         yield
     finally:
@@ -52,7 +52,7 @@ def courier() -> Iterator[None]:
 
 def courier_of_what_is_left() -> Any:
     """Return a `courier` where an earlier process has left something to send, else a context that does nothing."""
-    return courier() if has_left_entries() else nullcontext()
+    return courier() if entries() else nullcontext()
 
 
 def _ended(process: subprocess.Popen) -> bool:

@@ -25,13 +25,13 @@ BATCH = 100
 KILLED = "its process ended without a word: killed, or out of memory"
 
 
-def deliver_all() -> None:
-    """Send all that the outbox has for the configured store, oldest first.
+def deliver_all(*processes: str) -> None:
+    """Send all that the outbox has for the configured store of this process, those named and those gone, oldest first.
 
     Raises what MLflow raises: where it refuses one entry, after all others; where it cannot be reached, at once.
     """
     refusal = None
-    for entry in outbox.entries():
+    for entry in outbox.entries(*processes):
         try:
             deliver(entry)
         except Exception as error:
@@ -63,7 +63,7 @@ def deliver_training(entry: Path) -> None:
             events = outbox.read(entry)
             if not events:
                 return
-            if outbox.is_left(events) and events[-1]["event"] != outbox.END:
+            if outbox.is_broken_off(events):
                 outbox.add(entry, outbox.END, status="KILLED", reason=KILLED, time=events[-1]["time"])
                 events = outbox.read(entry)
             _send(entry, events)

@@ -58,20 +58,24 @@ def read(entry: Path) -> list[dict[str, Any]]:
     return events
 
 
-def entries() -> list[Path]:
-    """Return the entries for the configured store, oldest first."""
-    here = without_credentials(tracking_uri())
-    found = sorted(_folder().glob("*.jsonl"))
-    return [entry for entry in found if any(event.get("tracking_uri") == here for event in read(entry)[:1])]
+def entries(*processes: str) -> list[Path]:
+    """Return the entries for the configured store that are ours to send, oldest first.
+
+    Those are of this process, of the `processes` named, and of any that is gone: others see to theirs themselves.
+    """
+    here, ours = without_credentials(tracking_uri()), {process_name(), *processes}
+    found = []
+    for entry in sorted(_folder().glob("*.jsonl")):
+        start = next(iter(read(entry)), {})
+        owner = start.get("process", "")
+        if start.get("tracking_uri") == here and (owner in ours or is_gone(owner)):
+            found.append(entry)
+    return found
 
 
-def is_left(events: list[dict[str, Any]]) -> bool:
-    """Return whether nothing more will come: the last event is there, or the process is gone."""
-    return events[-1]["event"] in (END, EVALUATION) or is_gone(events[0]["process"])
-
-
-def has_left_entries() -> bool:
-    return any(is_left(read(entry)) for entry in entries())
+def is_broken_off(events: list[dict[str, Any]]) -> bool:
+    """Return whether the process has ended without a word on how: kill -9, out of memory, a power cut."""
+    return events[-1]["event"] != END and is_gone(events[0]["process"])
 
 
 def remove(entry: Path) -> None:

@@ -1,0 +1,69 @@
+"""A disk that is full in the middle of a stage: a short error, nothing half-written kept, and on it goes with space."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Audit, Clone, copy_of
+from tests.faults.test_killed import files
+from tests.test_pipeline import STAGES
+
+pytestmark = pytest.mark.faults
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """Mount a file system of `size` on `folder`."""
+    if subprocess.run(("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder), check=False).returncode:
+        pytest.skip("only root may mount a small disk")
+    try:
+        yield folder
+    finally:
+        subprocess.run(("umount", "--lazy", folder), check=True)
+
+
+@pytest.fixture
+def clone_on_a_small_disk(audit: Audit, tmp_path: Path) -> Iterator[Clone]:
+    with small_disk(tmp_path, "100m"):
+        yield copy_of(audit, tmp_path)
+
+
+def fill(folder: Path, left: int) -> Path:
+    """Write a file that leaves `left` bytes of the disk."""
+    ballast = folder / "ballast"
+    free = shutil.disk_usage(folder).free
+    ballast.write_bytes(bytes(max(0, free - left)))
+    return ballast
+
+
+def check_it_fails_and_goes_on(clone: Clone, undisturbed: Path, stage: str, left: int) -> None:
+    # As after an edit: DVC removes the outputs that it keeps, and none is in its cache for this.
+    shutil.rmtree(clone.folder / ".dvc/cache")
+    shutil.rmtree(clone.folder / ".dvc/tmp", ignore_errors=True)
+    command = ("dvc", "repro", "--force", "--single-item", stage)
+    ballast = fill(clone.folder, left)
+    done = clone.run(*command, check=False)
+    ballast.unlink()
+    if done.returncode:
+        assert "Traceback" not in done.stdout, done.stdout
+        assert "No space left" in done.stdout, done.stdout
+    clone.run("dvc", "repro")
+    assert "up to date" in clone.run("dvc", "status").stdout
+    expected, found = files(undisturbed), files(clone.folder)
+    assert found.keys() == expected.keys()
+    assert [name for name in found if found[name] != expected[name]] == []
+
+
+def test_a_disk_that_fills_up_in_a_training(clone_on_a_small_disk, reproduced):
+    check_it_fails_and_goes_on(clone_on_a_small_disk, reproduced.folder, "train-mlp", 64 * 1024)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("left", [0, 20_000, 100_000, 300_000])
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_disk_that_fills_up_in_any_stage(clone_on_a_small_disk, reproduced, stage, left):
+    check_it_fails_and_goes_on(clone_on_a_small_disk, reproduced.folder, stage, left)

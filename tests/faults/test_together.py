@@ -1,0 +1,57 @@
+"""Several at the same time: two pipelines in one clone, and two clones on one store."""
+
+import shutil
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from tests.conftest import Audit, copy_of
+from tests.faults.test_killed import files
+from tests.test_pipeline import MODELS
+
+pytestmark = pytest.mark.faults
+
+
+def test_two_pipelines_in_one_clone_end_with_the_right_bytes_or_a_clear_refusal(checked_out, reproduced):
+    checked_out.run("git", "checkout", "--quiet", "HEAD~1", "--", "reports")
+    shutil.rmtree(checked_out.folder / ".dvc/cache/runs")
+    shutil.rmtree(checked_out.folder / "models")
+    both = [checked_out.start("dvc", "repro", "--force") for _ in range(2)]
+    ended = [(process.communicate(timeout=600)[0], process.returncode) for process in both]
+    assert 0 in [code for _, code in ended], ended
+    for output, code in ended:
+        assert "Traceback" not in output
+        # DVC's own words, with the number of the other process.
+        assert not code or "is busy, it is being blocked by" in output or "Unable to acquire lock" in output, output
+    checked_out.run("dvc", "repro")
+    assert "up to date" in checked_out.run("dvc", "status").stdout
+    expected, found = files(reproduced.folder), files(checked_out.folder)
+    assert [name for name in expected if found.get(name) != expected[name]] == []
+
+
+def test_a_stage_waits_for_another_of_its_kind_in_the_same_folder(checked_out):
+    stage = ("python", "-m", "stages.train_random_forest")
+    both = [checked_out.start(*stage) for _ in range(2)]
+    outputs = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sum("waiting for another process that runs this stage here" in output for output in outputs) == 1
+
+
+def test_two_clones_on_a_fresh_store_make_one_run_for_each_model(audit: Audit, tmp_path: Path):
+    clones = [copy_of(audit, tmp_path / name, "mlflow.db*", "mlartifacts") for name in ("one", "two")]
+    uri = f"sqlite:///{tmp_path / 'shared.db'}"
+    # Both evaluate, and so find out that the store has none of the runs.
+    both = [clone.start("python", "-m", "stages.evaluate", MLFLOW_TRACKING_URI=uri) for clone in clones]
+    both += [clone.start("python", "-m", "stages.train_random_forest", MLFLOW_TRACKING_URI=uri) for clone in clones]
+    for process in both:
+        output = process.communicate(timeout=300)[0]
+        assert process.returncode == 0, output
+        assert "warning: MLflow" not in output
+    client = mlflow.MlflowClient(uri)
+    experiment = client.get_experiment_by_name("digits")
+    found = client.search_runs([experiment.experiment_id])
+    assert {run.info.status for run in found} == {"FINISHED"}
+    standing = [run.info.run_name for run in found if "dvc.model_md5" in run.data.tags]
+    assert sorted(standing) == sorted(MODELS.values())
+    assert all(run.outputs.model_outputs for run in found)
