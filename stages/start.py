@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from stages.errors import UserError, without_credentials
-from stages.lifetime import end_with_dvc, unwind_on_signals
+from stages.lifetime import end_with_dvc, one_at_a_time, unwind_on_signals
 from stages.packages import warn_of_other_versions
 from stages.temporary import own_temporary_folder
 from stages.tracking.courier import courier_of_what_is_left
@@ -23,25 +21,8 @@ def run_stage(main: Callable[[], None], description: str | None) -> None:
     with exit_on_user_error():
         end_with_dvc()
         warn_of_other_versions()
-        with _only_one(), own_temporary_folder(), courier_of_what_is_left():
+        with one_at_a_time(Path(sys.argv[0]).stem), own_temporary_folder(), courier_of_what_is_left():
             main()
-
-
-@contextmanager
-def _only_one() -> Iterator[None]:
-    """Wait until no other process runs the same stage in this folder, as one does whose DVC was killed just now."""
-    folder = Path(".dvc/tmp")
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f"{Path(sys.argv[0]).stem}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print("waiting for another process that runs this stage here", flush=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

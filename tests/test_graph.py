@@ -107,6 +107,8 @@ def test_a_package_has_no_code_of_its_own():
 @pytest.mark.parametrize("stage", VIEWS)
 def test_a_stage_loads_no_module_that_its_imports_do_not_name(stage, audit: Audit):
     named = {module.relative_to(PROJECT).as_posix() for module in modules(stage, observers=True)}
+    # A stage that trains or evaluates starts another process that sends to MLflow.
+    named |= {path.relative_to(PROJECT).as_posix() for path in (PROJECT / "stages/tracking").glob("*.py")}
     loaded = {f"{name.replace('.', '/')}.py" for name in audit.loaded[stage]}
     assert {name for name in loaded if (PROJECT / name).is_file()} <= named
 

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -39,11 +40,11 @@ def processes(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def stage_of(repro: psutil.Popen) -> psutil.Process | None:
-    """Return the stage that runs now."""
+def stage_of(repro: psutil.Popen, module: str) -> psutil.Process | None:
+    """Return the stage of that module, if it runs now."""
     for child in repro.children(recursive=True):
         try:
-            if any(argument.startswith("stages.") for argument in child.cmdline()):
+            if module in child.cmdline():
                 return child
         except psutil.NoSuchProcess:
             continue
@@ -59,17 +60,19 @@ def kill(clone: Clone, random: random.Random, stage: str, seconds: float, **envi
     module = f"stages.{stage.replace('-', '_')}"
     repro = clone.start("dvc", "repro", stdout=subprocess.DEVNULL, **environment)
     while repro.poll() is None:
-        found = stage_of(repro)
-        if found and module in found.cmdline():
+        found = stage_of(repro, module)
+        if found:
             time.sleep(random.uniform(0, seconds))
             break
         time.sleep(0.01)
     if repro.poll() is not None:
         return False
-    if victim == "all":
-        os.killpg(repro.pid, signal.SIGKILL)
-    else:
-        (repro if victim == "dvc" else found).send_signal(signal.SIGKILL)
+    with suppress(psutil.NoSuchProcess):
+        # The stage may be over by now, and DVC keep what it has made.
+        if victim == "all":
+            os.killpg(repro.pid, signal.SIGKILL)
+        else:
+            (repro if victim == "dvc" else found).send_signal(signal.SIGKILL)
     if victim == "stage":
         repro.wait(timeout=60)
     repro.kill()
