@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,14 @@ from stages.paths import PREPARED
 from stages.provenance import main_repository
 from stages.tracking.record import DIFF, MODEL_MD5, REPEAT_OF
 from stages.tracking.store import connect, first_line, tracking_uri
+
+# What becomes an argument of git and dvc, or the name of a file: whoever writes to the store could give others.
+TAGS = {
+    "git.commit": r"[0-9a-f]{40}|[0-9a-f]{64}",
+    "dvc.stage": "|".join(model.stage for model in ALL_MODELS),
+    "dvc.data_md5": r"[0-9a-f]{32}\.dir",
+    MODEL_MD5: r"[0-9a-f]{32}",
+}
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -73,6 +82,9 @@ def _find(run_id: str) -> tuple[dict[str, str], Path | None]:
         raise UserError(f"{uri}: run {run_id} cannot be read: {first_line(error)}") from None
     if "git.commit" not in tags:
         raise UserError(f"run {run_id} has no git.commit: it was not made in a Git repository, or not by this project")
+    for name, pattern in TAGS.items():
+        if name in tags and not re.fullmatch(pattern, tags[name]):
+            raise UserError(f"run {run_id}: its tag {name} was not made by this project; choose another run")
     return tags, diff
 
 

@@ -1,5 +1,6 @@
 """What the user has to change, said in a line or two."""
 
+import os
 import re
 
 
@@ -8,7 +9,16 @@ class UserError(Exception):
 
 
 def without_credentials(text: str) -> str:
-    """Return `text` with the user and password cut out of every URL in it, also of a URL that is not well formed."""
-    text = re.sub(r"://(?:(?!://)[^@\n])*@", "://", text)
+    """Return `text` without the user and password of every URL in it, also of a URL that is not well formed.
+
+    The values of all parameters of URLs go too: keys and signatures have many names.
+    """
+    for name in ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"):
+        # As a header that cannot be sent, say: it comes without a name.
+        if secret := os.environ.get(name, "").strip():
+            text = text.replace(secret, "…")
+    # To the last @, as a password may have one too; only before the first there may be a space.
+    text = re.sub(r"://(?:(?!://)[^@\n])*@(?:(?!://)[^@\s]*@)*", "://", text)
     text = re.sub(r"[^\s=/:]+:[^\s/@]+@", "", text)
+    text = re.sub(r"([?&;#][^\s=?&;#]+)=[^\s&;#]+", r"\1=…", text)
     return re.sub(r"(?i)\b(password|passwd|pwd|token)=[^&\s]+", r"\1=…", text)

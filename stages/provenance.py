@@ -8,6 +8,8 @@ from pathlib import Path
 
 # What a run makes itself: a change there does not make the commit another one.
 MADE_BY_RUNS = (":!dvc.lock", ":!reports")
+# Where DVC's remote is, and perhaps how to get in: nothing that changes a result, and nothing for the store.
+SETTINGS = (":!.dvc",)
 # Where a file that git does not know yet can change a result; others may be large, or secret.
 CODE = ("stages",)
 # A diff that git apply takes, whatever the user's settings make of it on the screen.
@@ -43,9 +45,9 @@ def git_state() -> tuple[dict[str, str], bytes]:
                 "GIT_OBJECT_DIRECTORY": folder,
                 "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(objects),
             }
-            _git("add", "--update", "--", ".", *MADE_BY_RUNS, **apart)
+            _git("add", "--update", "--", ".", *MADE_BY_RUNS, *SETTINGS, **apart)
             _git("add", "--all", "--", *CODE, **apart)
-            diff = _git("diff", "--cached", *PLAIN_DIFF, "HEAD", "--", ".", *MADE_BY_RUNS, **apart)
+            diff = _git("diff", "--cached", *PLAIN_DIFF, "HEAD", "--", ".", *MADE_BY_RUNS, *SETTINGS, **apart)
     except (OSError, subprocess.CalledProcessError):
         return {}, b""
     return {"git.commit": commit, "git.dirty": str(bool(diff)).lower()}, diff

@@ -1,6 +1,7 @@
 """Model files with stable bytes: the same model gives the same file."""
 
 import os
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,8 @@ from stages.errors import UserError
 
 # The earliest time that a zip archive can hold.
 EPOCH = (1980, 1, 1, 0, 0, 0)
+# How much larger than the file its members may be: a forest's are 9 times as large.
+EXPANSION = 100
 
 
 def rewrite(
@@ -36,7 +39,22 @@ def rewrite(
         part.unlink(missing_ok=True)
 
 
+def read_member(path: Path, name: str, members: str) -> bytes:
+    """Return the member `name` of a zip archive whose members all match the pattern `members`, each once.
+
+    Raises `ValueError` for other members, and where they would fill memory.
+    """
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        foreign = [each for each in names if not re.fullmatch(members, each) or names.count(each) > 1]
+        if foreign:
+            raise ValueError(f"{foreign[0]!r} is no part of it")
+        if sum(member.file_size for member in archive.infolist()) > EXPANSION * path.stat().st_size:
+            raise ValueError(f"unpacked it is more than {EXPANSION} times as large")
+        return archive.read(name)
+
+
 def unusable(path: Path, error: Exception) -> UserError:
     """Return what to say of a model file that cannot be loaded."""
-    reason = (str(error) or type(error).__name__).splitlines()[0]
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
     return UserError(f"{path}: missing or not a model of this project ({reason})\nRun: dvc repro")

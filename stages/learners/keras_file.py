@@ -3,12 +3,31 @@
 import json
 import re
 import tempfile
-import zipfile
 from pathlib import Path
+from typing import Any
 
 import keras
 
-from stages.learners.archive import rewrite, unusable
+from stages.learners.archive import read_member, rewrite, unusable
+
+MEMBERS = r"config\.json|metadata\.json|model\.weights\.h5"
+# All that Keras makes a network of ours from, by module; fixed here, never taken from the file. Safe mode is no
+# boundary of its own: holes in it were found again and again, in classes that no network here has.
+TRUSTED = {
+    None: {"__keras_tensor__"},
+    "keras": {"DTypePolicy", "Sequential"},
+    "keras.initializers": {"GlorotUniform", "Ones", "Zeros"},
+    "keras.layers": {
+        "Activation", "Average", "BatchNormalization", "Conv2D", "Cropping2D", "Dense", "Dropout", "Flatten",
+        "GlobalAveragePooling2D", "GlobalMaxPooling2D", "InputLayer", "MaxPooling2D", "Reshape", "ZeroPadding2D",
+    },
+    "keras.optimizers": {
+        "Adadelta", "Adagrad", "Adam", "Adamax", "LossScaleOptimizer", "Nadam", "RMSprop", "SGD",
+    },
+    "keras.optimizers.schedules": {"CosineDecay"},
+    "keras.regularizers": {"L1L2"},
+    "keras.src.models.functional": {"Functional"},
+}  # fmt: skip
 
 
 def save_keras(model: keras.Model, path: Path) -> None:
@@ -35,8 +54,23 @@ def _without_traces(members: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def load_keras(path: Path) -> keras.Model:
-    """Load a Keras model in safe mode: no code in the file is run."""
+    """Load a Keras model in safe mode, if it has only parts that are `TRUSTED`: no code in the file is run."""
     try:
+        _check_parts(json.loads(read_member(path, "config.json", MEMBERS)))
         return keras.models.load_model(path, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+    # What Keras raises for a file that somebody made up is not documented.
+    except Exception as error:
         raise unusable(path, error) from None
+
+
+def _check_parts(config: Any) -> None:
+    """Raise `ValueError` where the config, at any depth, names something beyond `TRUSTED`."""
+    if isinstance(config, dict):
+        if not config.keys().isdisjoint(("class_name", "module", "registered_name")):
+            module, name = config.get("module"), config.get("class_name")
+            if name not in TRUSTED.get(module, ()) or config.get("registered_name") not in (None, name):
+                raise ValueError(f"{module}.{name} is no part of a network of this project")
+        config = list(config.values())
+    if isinstance(config, list):
+        for part in config:
+            _check_parts(part)

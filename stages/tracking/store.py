@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,13 @@ def tracking_uri() -> str:
     uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
     if not uri:
         return f"sqlite:///{main_repository() / 'mlflow.db'}"
+    user, _, host = uri.partition("://")[2].rpartition("@")
+    if re.search("[@/?#]", user) and _scheme(uri) != "sqlite":
+        # Each library takes another part of it for the host, and names that in its errors.
+        raise UserError(
+            f"MLFLOW_TRACKING_URI=…@{host}: it is unclear where the host begins; "
+            "in user and password write @ / ? # as %40 %2F %3F %23"
+        )
     if _scheme(uri) not in (*DATABASES, "http", "https", "databricks"):
         raise UserError(
             f"MLFLOW_TRACKING_URI={uri}: not a tracking server or database; "
