@@ -187,12 +187,18 @@ def _log_model(run_id: str, event: dict[str, Any], about: About) -> None:
         # In DVC's cache it has another name; what it is called says how to load it.
         model = Path(folder) / Path(event["file"]).name
         shutil.copyfile(file, model)
+        # Not what else may lie there.
+        code = shutil.copytree("stages", Path(folder) / "stages", ignore=_not_code)
         # A model of MLflow belongs to the experiment that is set, whatever that of its run.
         connect().set_experiment(experiment_id=run.info.experiment_id)
-        _log_pyfunc(run_id, model, event["packages"], about)
+        _log_pyfunc(run_id, model, code, event["packages"], about)
 
 
-def _log_pyfunc(run_id: str, file: Path, packages: list[str], about: About) -> None:
+def _not_code(folder: str, names: list[str]) -> list[str]:
+    return [name for name in names if not (Path(folder, name).is_dir() or name.endswith((".py", ".jinja")))]
+
+
+def _log_pyfunc(run_id: str, file: Path, code: Path, packages: list[str], about: About) -> None:
     mlflow = connect()
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
@@ -203,10 +209,10 @@ def _log_pyfunc(run_id: str, file: Path, packages: list[str], about: About) -> N
         name="model",
         flavor=mlflow.pyfunc,
         run_id=run_id,
-        python_model="stages/logged_model.py",
+        python_model=str(code / "logged_model.py"),
         artifacts={"model": str(file)},
         model_config={"deskew": about.deskew},
-        code_paths=["stages"],
+        code_paths=[str(code)],
         signature=ModelSignature(
             Schema([TensorSpec(np.dtype(np.uint8), (-1, about.height, about.width))]),
             Schema([TensorSpec(np.dtype(np.float32), (-1, len(about.class_names)))]),

@@ -118,7 +118,11 @@ def proxy_to(port: int) -> Iterator[Proxy]:
         def log_message(self, *arguments):
             pass
 
-    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        # MLflow sends the files of a model all at once.
+        request_queue_size = 128
+
+    listening = Server(("127.0.0.1", 0), Handler)
     proxy = Proxy(f"http://127.0.0.1:{listening.server_port}", port)
     thread = threading.Thread(target=listening.serve_forever)
     thread.start()

