@@ -27,7 +27,7 @@ def check_magic(start: bytes, dimensions: int) -> None:
 
 
 def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the values as uint8 of exactly `shape`; never holds more than that and some kB in memory.
+    """Return the values as uint8 of exactly `shape`; never holds more than that and 8 MB in memory.
 
     Raises `IdxError` when the file is cut short, too long, damaged, of another type or of another shape.
     """
