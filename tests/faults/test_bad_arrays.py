@@ -153,9 +153,9 @@ def test_a_damaged_array_is_named_before_anything_is_drawn(prepared, folder, fau
 @pytest.mark.parametrize(
     "stage",
     [
-        "train_mlp",
         "train_random_forest",
-        *(pytest.param(name, marks=pytest.mark.long) for name in ("train_cnn", "evaluate")),
+        # Seconds for the import of TensorFlow.
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("train_mlp", "train_cnn", "evaluate")),
     ],
 )
 def test_each_stage_names_it_before_it_computes(prepared, folder, stage):

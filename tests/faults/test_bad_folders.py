@@ -73,8 +73,10 @@ def test_a_file_in_place_of_the_data_folder_is_named(clone):
     assert (clone.folder / "data").read_text() == "mine"
 
 
-@pytest.mark.parametrize("name", ["raw", pytest.param("prepared", marks=pytest.mark.long)])
-@pytest.mark.parametrize("kind", ["a file", "a link", "a dangling link"])
+@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize(
+    "kind", ["a link", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("a file", "a dangling link"))]
+)
 def test_what_stands_in_place_of_an_output_is_replaced_and_a_linked_folder_kept(clone, tmp_path, name, kind):
     folder = clone.folder / "data" / name
     good = contents(folder)
