@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from stages.dataset.catalogue import CATALOGUE, SAMPLES
-from stages.dataset.folders import replace_folder
+from stages.dataset.folders import replaced
 from stages.dataset.mirrors import NoMirrorReached, fetch
 from stages.dataset.packaged import write_packaged
 from stages.errors import UserError
@@ -25,28 +25,23 @@ from stages.start import run_stage
 def main() -> None:
     params = load_params(DownloadParams)
     requested = CATALOGUE[params.data.name]
-    # What was verified before a failure stays here for the next attempt.
-    folder = RAW.with_name("raw.partial")
-    folder.mkdir(parents=True, exist_ok=True)
-
-    for part in folder.glob("*.part"):
-        part.unlink()
-
     used = requested.name
-    if requested.published:
-        try:
-            size = sum(file.size for file in requested.published.values())
-            with progress_bar(size, f"download {requested.name}", "B", unit_scale=True) as bar:
-                fetch(requested, folder, bar.update)
-        except NoMirrorReached as error:
-            used = _sample(requested.name, params.data.offline, str(error))
-            _clear(folder)
-    if not CATALOGUE[used].published:
-        write_packaged(used, folder)
-
-    manifest = {"requested": requested.name, "dataset": used, "fallback": used != requested.name}
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
-    replace_folder(folder, RAW)
+    # What was verified before a failure stays in the folder for the next attempt.
+    with replaced(RAW, resume=True) as folder:
+        for part in folder.glob("*.part"):
+            part.unlink()
+        if requested.published:
+            try:
+                size = sum(file.size for file in requested.published.values())
+                with progress_bar(size, f"download {requested.name}", "B", unit_scale=True) as bar:
+                    fetch(requested, folder, bar.update)
+            except NoMirrorReached as error:
+                used = _sample(requested.name, params.data.offline, str(error))
+                _clear(folder)
+        if not CATALOGUE[used].published:
+            write_packaged(used, folder)
+        manifest = {"requested": requested.name, "dataset": used, "fallback": used != requested.name}
+        (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
     if manifest["fallback"]:
         print_notice(fallback_notice(requested.name, used))
 

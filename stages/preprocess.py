@@ -8,8 +8,8 @@ import json
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-from stages.dataset.catalogue import CATALOGUE, Dataset, images_and_labels
-from stages.dataset.folders import replace_folder
+from stages.dataset.catalogue import CATALOGUE, SAMPLES, Dataset, images_and_labels
+from stages.dataset.folders import replaced
 from stages.dataset.idx import IdxError, read_idx
 from stages.dataset.images import prepare
 from stages.dataset.prepared import About, save_about, save_split
@@ -28,22 +28,18 @@ def main() -> None:
 
     train, validation = _split(train_labels, params.validation_fraction, params.seed)
 
-    folder = PREPARED.with_name("prepared.partial")
-    folder.mkdir(parents=True, exist_ok=True)
-    save_split(folder, "train", prepare(train_images[train], params.deskew), train_labels[train])
-    save_split(folder, "validation", prepare(train_images[validation], params.deskew), train_labels[validation])
-    save_split(folder, "test", prepare(test_images, params.deskew), test_labels)
-    save_about(
-        folder,
-        About(
-            **manifest,
-            height=dataset.height,
-            width=dataset.width,
-            class_names=list(dataset.class_names),
-            deskew=params.deskew,
-        ),
+    about = About(
+        **manifest,
+        height=dataset.height,
+        width=dataset.width,
+        class_names=list(dataset.class_names),
+        deskew=params.deskew,
     )
-    replace_folder(folder, PREPARED)
+    with replaced(PREPARED) as folder:
+        save_split(folder, "train", prepare(train_images[train], params.deskew), train_labels[train])
+        save_split(folder, "validation", prepare(train_images[validation], params.deskew), train_labels[validation])
+        save_split(folder, "test", prepare(test_images, params.deskew), test_labels)
+        save_about(folder, about)
     print(
         f"{dataset.name}: {len(train):,} training, {len(validation):,} validation and "
         f"{len(test_labels):,} test images of {dataset.height}x{dataset.width}"
@@ -53,11 +49,15 @@ def main() -> None:
 def _read_manifest() -> dict:
     try:
         manifest = json.loads((RAW / "manifest.json").read_text())
-        if manifest["dataset"] not in CATALOGUE:
-            raise ValueError(f"unknown data set {manifest['dataset']!r}")
-        return {key: manifest[key] for key in ("requested", "dataset", "fallback")}
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise _unusable("manifest.json", error) from None
+    except OSError as error:
+        raise _unusable("manifest.json", error.strerror) from None
+    except (ValueError, RecursionError):
+        raise _unusable("manifest.json", "not valid JSON") from None
+    for requested, used in (*zip(CATALOGUE, CATALOGUE, strict=True), *SAMPLES.items()):
+        written = {"requested": requested, "dataset": used, "fallback": used != requested}
+        if manifest == written:
+            return written
+    raise _unusable("manifest.json", "not what download writes for a data set")
 
 
 def _read(dataset: Dataset, split: str, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -3,10 +3,12 @@
 import gzip
 import hashlib
 import os
+import queue
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
@@ -17,8 +19,11 @@ from stages.errors import UserError, without_credentials
 from stages.provenance import main_repository
 
 CONNECT_TIMEOUT = 5  # seconds
-READ_TIMEOUT = 30  # seconds without a byte
-FILE_TIMEOUT = 600  # seconds for one file from one mirror
+# A mirror has PATIENCE seconds to connect, to redirect, to answer and to send the first PORTION bytes, and as long for
+# each further portion. So one attempt at a file takes at most 30 s and 1 s for each 10 kB of it: 17 minutes for the
+# largest of MNIST. A mirror that is slower, or cannot be reached, is asked for no further file.
+PATIENCE = 30
+PORTION = 300_000
 ATTEMPTS = 3
 CHUNK = 1 << 16
 
@@ -27,16 +32,36 @@ class NoMirrorReached(Exception):
     """Not one mirror answered: each is named with its reason."""
 
 
-class _Unreachable(Exception):
-    """The mirror did not answer: worth another attempt."""
+class _Failure(Exception):
+    """Why a mirror did not deliver the file: whether it `answered` at all, and whether to try `again`."""
+
+    answered = True
+    again = False
 
 
-class _Broken(Exception):
-    """The mirror answered, and the transfer broke off: worth another attempt."""
+class _Unreachable(_Failure):
+    answered = False
+    again = True
 
 
-class _Rejected(Exception):
-    """The mirror answered, and what it has is not the file: no use in asking again."""
+class _Silent(_Failure):
+    """It has cost so much time that another attempt would not be patience."""
+
+    answered = False
+
+
+class _Broken(_Failure):
+    """The transfer broke off."""
+
+    again = True
+
+
+class _TooSlow(_Failure):
+    pass
+
+
+class _Rejected(_Failure):
+    """What the mirror has is not the file."""
 
 
 def fetch(dataset: Dataset, folder: Path, advance: Callable[[int], object]) -> None:
@@ -48,6 +73,7 @@ def fetch(dataset: Dataset, folder: Path, advance: Callable[[int], object]) -> N
     """
     mirrors = _mirrors(dataset)
     reached = False
+    given_up: dict[str, _Failure] = {}
     for name, published in dataset.published.items():
         target = folder / name
         if target.is_file() and _fault(target, published) is None:
@@ -56,14 +82,16 @@ def fetch(dataset: Dataset, folder: Path, advance: Callable[[int], object]) -> N
         reasons = []
         for mirror in mirrors:
             try:
+                if mirror in given_up:
+                    raise given_up[mirror]
                 _fetch_file(mirror + name, target, published, advance)
                 reached = True
                 break
-            except _Unreachable as error:
+            except _Failure as error:
+                reached |= error.answered
                 reasons.append(f"{without_credentials(mirror)}: {error}")
-            except (_Broken, _Rejected) as error:
-                reached = True
-                reasons.append(f"{without_credentials(mirror)}: {error}")
+                if isinstance(error, _Unreachable | _Silent | _TooSlow):
+                    given_up[mirror] = error
         else:
             listed = "; ".join(reasons)
             if not reached:
@@ -99,11 +127,10 @@ def _is_http_url(location: str) -> bool:
 
 
 def _fetch_file(location: str, target: Path, published: PublishedFile, advance: Callable) -> None:
-    is_url = "://" in location
     part = target.with_name(target.name + ".part")
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            with (_download if is_url else _copy)(location) as chunks, open(part, "wb") as file:
+            with closing(_timed(location)) as chunks, open(part, "wb") as file:
                 _write(chunks, file, published.size, advance)
             fault = _fault(part, published)
             if fault is not None:
@@ -114,7 +141,7 @@ def _fetch_file(location: str, target: Path, published: PublishedFile, advance: 
             if part.exists():
                 advance(-part.stat().st_size)
                 part.unlink()
-            if not isinstance(error, _Unreachable | _Broken) or attempt == ATTEMPTS:
+            if not isinstance(error, _Failure) or not error.again or attempt == ATTEMPTS:
                 raise
         time.sleep(2 ** (attempt - 1))
 
@@ -122,15 +149,60 @@ def _fetch_file(location: str, target: Path, published: PublishedFile, advance: 
 def _write(chunks: Iterator[bytes], file: BinaryIO, size: int, advance: Callable) -> None:
     """Write the chunks, at most one more than `size` bytes need."""
     written = 0
-    deadline = time.monotonic() + FILE_TIMEOUT
     for chunk in chunks:
         file.write(chunk)
         written += len(chunk)
         advance(len(chunk))
         if written > size:
             break
-        if time.monotonic() > deadline:
-            raise _Rejected(f"only {written:,} of {size:,} bytes in {FILE_TIMEOUT} s")
+
+
+def _timed(location: str) -> Iterator[bytes]:
+    """Yield the content of the URL or file as it comes; raise `_Silent` or `_TooSlow` where it does not.
+
+    No timeout of requests bounds the look-up of a name, many redirects, headers that do not end or a byte now and
+    then, and none at all a network drive that is gone: a thread waits for them, and is left behind if need be.
+    """
+    arriving: queue.Queue[bytes | Exception] = queue.Queue(maxsize=1)
+    stopped = threading.Event()
+    threading.Thread(target=_receive, args=(location, arriving, stopped), daemon=True).start()
+    total = portion = 0
+    deadline = time.monotonic() + PATIENCE
+    try:
+        while True:
+            try:
+                arrived = arriving.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                if not total:
+                    raise _Silent(f"nothing of it in {PATIENCE} s") from None
+                raise _TooSlow(f"less than {PORTION:,} bytes in {PATIENCE} s") from None
+            if isinstance(arrived, Exception):
+                raise arrived
+            if not arrived:
+                return
+            yield arrived
+            total += len(arrived)
+            portion += len(arrived)
+            if portion >= PORTION:
+                portion, deadline = 0, time.monotonic() + PATIENCE
+    finally:
+        stopped.set()
+        # The thread may wait for room for what nobody is going to take.
+        with suppress(queue.Empty):
+            arriving.get_nowait()
+
+
+def _receive(location: str, arriving: queue.Queue, stopped: threading.Event) -> None:
+    """Put the chunks into `arriving` until `stopped`; after the last one nothing (b""), or the error instead."""
+    try:
+        with (_download if "://" in location else _copy)(location) as chunks:
+            for chunk in chunks:
+                arriving.put(chunk)
+                if stopped.is_set():
+                    return
+        arriving.put(b"")
+    except Exception as error:
+        arriving.put(error)
 
 
 @contextmanager
@@ -153,7 +225,7 @@ def _download(url: str) -> Iterator[Iterator[bytes]]:
         response = requests.get(
             url,
             stream=True,
-            timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
+            timeout=(CONNECT_TIMEOUT, PATIENCE),
             headers={"Accept-Encoding": "identity"},
         )
     except requests.exceptions.SSLError:
@@ -172,8 +244,9 @@ def _download(url: str) -> Iterator[Iterator[bytes]]:
         if response.status_code != 200:
             raise _Rejected(f"status {response.status_code}")
         try:
-            # Not iter_content: it would unpack a .gz that a server labels "Content-Encoding: gzip".
-            yield response.raw.stream(CHUNK, decode_content=False)
+            # Not iter_content: it would unpack a .gz that a server labels "Content-Encoding: gzip", and wait
+            # until a chunk is full.
+            yield iter(lambda: response.raw.read1(CHUNK, decode_content=False), b"")
         except urllib3.exceptions.HTTPError as error:
             raise _Broken(f"the connection broke off ({type(error).__name__})") from None
 
@@ -186,6 +259,7 @@ def _connection_reason(error: Exception) -> str:
         ("getaddrinfo", "name not found"),
         ("Connection refused", "connection refused"),
         ("ProxyError", "the proxy cannot reach it"),
+        ("Connection aborted", "no answer in HTTP"),
     ):
         if sign in text:
             return reason

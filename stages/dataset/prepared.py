@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from stages.errors import UserError
 from stages.paths import PREPARED
@@ -47,21 +48,46 @@ def save_split(folder: Path, name: str, images: np.ndarray, labels: np.ndarray) 
 
 def load_about() -> About:
     try:
-        return About(**json.loads((PREPARED / ABOUT).read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise _unusable(error) from None
+        return TypeAdapter(About).validate_json((PREPARED / ABOUT).read_bytes(), strict=True)
+    except OSError as error:
+        raise _unusable(ABOUT, error.strerror) from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise _unusable(ABOUT, ": ".join([*map(str, first["loc"]), first["msg"]])) from None
 
 
 def load_split(name: str) -> Split:
-    """Memory-map the split `name`: "train", "validation" or "test"."""
-    try:
-        return Split(
-            images=np.load(PREPARED / f"{name}_images.npy", mmap_mode="r", allow_pickle=False),
-            labels=np.load(PREPARED / f"{name}_labels.npy", mmap_mode="r", allow_pickle=False),
+    """Memory-map the split `name`: "train", "validation" or "test"; raise `UserError` where it cannot be one."""
+    about, split = load_about(), Split(_load(f"{name}_images.npy"), _load(f"{name}_labels.npy"))
+    images, labels = split.images, split.labels
+    if images.dtype != np.float32 or images.shape[1:] != (about.height, about.width):
+        raise _unusable(
+            f"{name}_images.npy",
+            f"{images.dtype} of shape {images.shape} instead of float32 (n, {about.height}, {about.width})",
         )
-    except (OSError, EOFError, ValueError) as error:
-        raise _unusable(error) from None
+    if labels.dtype != np.uint8 or labels.shape != images.shape[:1] or not len(labels):
+        raise _unusable(
+            f"{name}_labels.npy", f"{labels.dtype} of shape {labels.shape} for images of shape {images.shape}"
+        )
+    if labels.max() >= len(about.class_names):
+        raise _unusable(f"{name}_labels.npy", f"label {labels.max()} is not one of 0 … {len(about.class_names) - 1}")
+    low, high = images.min(), images.max()
+    # Not the other way round: a comparison with NaN is never true. Deskewing may round.
+    if not (low >= -1e-3 and high <= 1 + 1e-3):
+        raise _unusable(f"{name}_images.npy", f"values from {low} to {high} instead of 0 to 1")
+    return split
 
 
-def _unusable(error: Exception) -> UserError:
-    return UserError(f"{PREPARED}: missing or damaged ({error})\nMake it again: dvc repro --force preprocess")
+def _load(file: str) -> np.ndarray:
+    try:
+        # Not np.load, which takes other kinds of files too.
+        return np.lib.format.open_memmap(PREPARED / file, mode="r")
+    except OSError as error:
+        raise _unusable(file, error.strerror) from None
+    except Exception:
+        # NumPy evaluates the header as Python code, and lets out what that raises.
+        raise _unusable(file, "not a whole .npy file of numbers") from None
+
+
+def _unusable(file: str, error: object) -> UserError:
+    return UserError(f"{PREPARED / file}: {error}\nMake it again: dvc repro --force preprocess")

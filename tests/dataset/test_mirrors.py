@@ -2,16 +2,19 @@
 
 import gzip
 import hashlib
+import os
+import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from stages.dataset import mirrors
-from stages.dataset.catalogue import TRAIN_LABELS, Dataset, PublishedFile
+from stages.dataset.catalogue import TEST_LABELS, TRAIN_LABELS, Dataset, PublishedFile
 from stages.dataset.mirrors import NoMirrorReached, fetch
 from stages.errors import UserError
 
@@ -22,7 +25,7 @@ OTHER_MAGIC = gzip.compress(b"\0\0\x0d\x01" + bytes(44), mtime=0)
 
 @contextmanager
 def server(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
-    """Serve `answer` on a free port, and yield the base URL; `server.requests` are counted in `asked`."""
+    """Serve `answer` on a free port, and yield the base URL; `request.server.ended` tells answers without an end."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -32,11 +35,14 @@ def server(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
             pass
 
     listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=listening.serve_forever)
+    listening.ended = threading.Event()
+    # It looks for the shutdown every 10 ms.
+    thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
     thread.start()
     try:
         yield f"http://127.0.0.1:{listening.server_port}/"
     finally:
+        listening.ended.set()
         listening.shutdown()
         listening.server_close()
         thread.join()
@@ -62,15 +68,61 @@ def break_off(request: BaseHTTPRequestHandler) -> None:
     request.close_connection = True
 
 
+def reset(request: BaseHTTPRequestHandler) -> None:
+    request.send_response(200)
+    request.send_header("Content-Length", str(len(GOOD)))
+    request.end_headers()
+    request.wfile.write(GOOD[:20])
+    # Closed with a timeout of zero, the system sends RST in place of FIN.
+    request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    request.connection.close()
+
+
 def redirect_for_ever(request: BaseHTTPRequestHandler) -> None:
     request.send_response(302)
     request.send_header("Location", request.path)
     request.end_headers()
 
 
-def dataset(*urls: str, content: bytes = GOOD) -> Dataset:
+def silence(request: BaseHTTPRequestHandler) -> None:
+    request.server.ended.wait()
+
+
+def repeat(start: bytes, what: bytes, pace: float) -> Callable:
+    """Answer with `start`, then every `pace` seconds with `what`, for ever."""
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        with suppress(ConnectionError):
+            request.wfile.write(start)
+            while not request.server.ended.wait(pace):
+                request.wfile.write(what)
+
+    return answer
+
+
+def trickle(pace: float) -> Callable:
+    return repeat(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b"x", pace)
+
+
+def endless_header(pace: float) -> Callable:
+    return repeat(b"HTTP/1.1 200 OK\r\nX-Endless: ", b"x", pace)
+
+
+def endless_continue(pace: float) -> Callable:
+    return repeat(b"", b"HTTP/1.1 100 Continue\r\n\r\n", pace)
+
+
+def slow_redirects(pace: float) -> Callable:
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        if not request.server.ended.wait(pace):
+            redirect_for_ever(request)
+
+    return answer
+
+
+def dataset(*urls: str, content: bytes = GOOD, names: tuple[str, ...] = (TRAIN_LABELS,)) -> Dataset:
     published = PublishedFile(len(content), hashlib.sha256(content).hexdigest())
-    return Dataset("tiny", 1, 1, 40, 40, published={TRAIN_LABELS: published}, mirrors=urls)
+    return Dataset("tiny", 1, 1, 40, 40, published=dict.fromkeys(names, published), mirrors=urls)
 
 
 @pytest.fixture(autouse=True)
@@ -122,6 +174,7 @@ def test_a_gz_that_the_server_calls_content_encoding_stays_packed(folder):
         (send(b"no", status=404), "status 404"),
         (redirect_for_ever, "redirects in a loop"),
         (break_off, "the connection broke off"),
+        (reset, "the connection broke off"),
     ],
 )
 def test_a_mirror_with_something_else_is_named_and_the_next_one_is_asked(folder, answer, reason):
@@ -163,6 +216,85 @@ def test_one_mirror_that_answers_wrongly_is_no_reason_for_a_sample(folder):
         pytest.raises(UserError, match="(?s)status 404.*status 500"),
     ):
         fetch(dataset(wrong, down), folder, Counter())
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (silence, "nothing of it in 0.5 s"),
+        (endless_header(0.02), "nothing of it in 0.5 s"),
+        (endless_continue(0.02), "nothing of it in 0.5 s"),
+        (slow_redirects(0.1), "nothing of it in 0.5 s"),
+        (trickle(0.02), "less than 300,000 bytes in 0.5 s"),
+    ],
+)
+def test_a_mirror_that_keeps_everybody_waiting_is_asked_once_and_not_for_long(folder, monkeypatch, answer, reason):
+    monkeypatch.setattr(mirrors, "PATIENCE", 0.5)
+    both = (TRAIN_LABELS, TEST_LABELS)
+    asked = set()
+
+    def noted(request: BaseHTTPRequestHandler) -> None:
+        asked.add(request.path)
+        answer(request)
+
+    with server(noted) as slow, server(send(GOOD)) as good:
+        start = time.monotonic()
+        fetch(dataset(slow, good, names=both), folder, Counter())
+        assert 0.5 < time.monotonic() - start < 5
+        assert asked == {f"/{TRAIN_LABELS}"}
+        assert {path.name for path in folder.iterdir()} == set(both)
+        (folder / TRAIN_LABELS).unlink()
+        with pytest.raises((NoMirrorReached, UserError), match=f"{slow}.*{reason}"):
+            fetch(dataset(slow), folder, Counter())
+
+
+def test_a_slow_mirror_is_no_reason_for_a_sample_and_a_silent_one_is(folder, monkeypatch):
+    monkeypatch.setattr(mirrors, "PATIENCE", 0.5)
+    with server(trickle(0.02)) as slow, pytest.raises(UserError, match="less than 300,000 bytes"):
+        fetch(dataset(slow), folder, Counter())
+    with server(silence) as silent, pytest.raises(NoMirrorReached, match="nothing of it"):
+        fetch(dataset(silent), folder, Counter())
+
+
+def test_a_mirror_that_is_fast_enough_may_take_longer_than_its_patience(folder, monkeypatch):
+    monkeypatch.setattr(mirrors, "PATIENCE", 0.5)
+    monkeypatch.setattr(mirrors, "PORTION", 4)
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(GOOD))
+        for byte in GOOD:
+            request.server.ended.wait(0.02)
+            request.wfile.write(bytes([byte]))
+
+    start = time.monotonic()
+    with server(answer) as url:
+        fetch(dataset(url), folder, Counter())
+    assert time.monotonic() - start > 1
+    assert (folder / TRAIN_LABELS).read_bytes() == GOOD
+
+
+def test_a_folder_that_does_not_answer_is_given_up(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(mirrors, "PATIENCE", 0.5)
+    monkeypatch.setenv("DATA_MIRROR", str(tmp_path / "own"))
+    (tmp_path / "own" / "tiny").mkdir(parents=True)
+    # Whoever opens it waits until somebody writes.
+    os.mkfifo(tmp_path / "own" / "tiny" / TRAIN_LABELS)
+    with server(send(GOOD)) as url:
+        fetch(dataset(url), folder, Counter())
+    assert (folder / TRAIN_LABELS).read_bytes() == GOOD
+
+
+def test_a_mirror_that_cannot_be_reached_is_not_asked_for_the_next_file(folder):
+    asked = []
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        asked.append(request.path)
+        send(b"", status=503)(request)
+
+    both = (TRAIN_LABELS, TEST_LABELS)
+    with server(answer) as down, server(send(GOOD)) as good:
+        fetch(dataset(down, good, names=both), folder, Counter())
+    assert asked == [f"/{TRAIN_LABELS}"] * 3
 
 
 def test_a_passing_fault_is_retried(folder):
