@@ -3,13 +3,12 @@
 python -m stages.explore
 """
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from stages.dataset.folders import replace_folder
+from stages.dataset.folders import replaced
 from stages.dataset.prepared import About, Split, load_about, load_split
 from stages.exploration.embeddings import COMPONENTS, outliers, principal_components, purity, umap_embedding
 from stages.exploration.figures import (
@@ -31,16 +30,12 @@ def main() -> None:
     splits = {name: load_split(name) for name in ("train", "validation", "test")}
     training = Split(np.asarray(splits["train"].images), np.asarray(splits["train"].labels))
 
-    folder = EXPLORE.with_name(f"{EXPLORE.name}.partial")
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
-    _show_classes(folder, splits, about)
-    components, ratio = principal_components(training.images, COMPONENTS)
-    _show_images(folder, training, components, about)
-    _show_variance(folder, ratio, about)
-    _show_points(folder, training, components, about, params)
-    replace_folder(folder, EXPLORE)
+    with replaced(EXPLORE) as folder:
+        _show_classes(folder, splits, about)
+        components, ratio = principal_components(training.images, COMPONENTS)
+        _show_images(folder, training, components, about)
+        _show_variance(folder, ratio, about)
+        _show_points(folder, training, components, about, params)
 
 
 def _show_classes(folder: Path, splits: dict[str, Split], about: About) -> None:

@@ -29,6 +29,7 @@ def main() -> None:
     params = load_params(TrainRandomForestParams)
     about = load_about()
     training = subset(load_split("train"), params.forest.train_samples, params.seed)
+    validation = load_split("validation")
     print(
         "random-forest: training on the CPU whatever runtime.device says; "
         f"scikit-learn has no GPU forest ({cpu_name()})",
@@ -41,7 +42,6 @@ def main() -> None:
         features = FEATURES[params.forest.features]
         forest = grow(params.forest, params.seed, features(training.images), training.labels)
         seconds = time.perf_counter() - start
-        validation = load_split("validation")
         scores = _scores(forest, features(validation.images), validation.labels)
         run.log_epoch(1, scores)
         save_forest(forest, params.forest.features, RANDOM_FOREST.file)
