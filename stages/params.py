@@ -22,7 +22,7 @@ from pydantic import (
 )
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
+from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 
 from stages.dataset.catalogue import CATALOGUE, Dataset
 from stages.errors import UserError
@@ -426,8 +426,8 @@ def _resolve(params: Params, key: str) -> Any:
 def read_yaml(path: Path) -> Any:
     """Return what stands in a YAML file that a user edits; raises `UserError` for one that cannot be read.
 
-    Aliases are refused: DVC's --set-param would change every place that shares a value, and few lines of them
-    stand for more values than memory holds.
+    Anchors and aliases are refused: DVC's --set-param would change every place that shares a value, and few lines of
+    them stand for more values than memory holds.
     """
     try:
         with open(path, "rb") as file:
@@ -442,10 +442,10 @@ def read_yaml(path: Path) -> Any:
             depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
             if depth > MAX_DEPTH:
                 raise UserError(f"{path}, line {event.start_mark.line + 1}: nested too deep")
-            if isinstance(event, AliasEvent):
-                line = event.start_mark.line + 1
+            if getattr(event, "anchor", None) is not None:
                 raise UserError(
-                    f"{path}, line {line}: an alias, *{_line(event.anchor)}, is not allowed; write its value here"
+                    f"{path}, line {event.start_mark.line + 1}: the anchor or alias {_line(event.anchor)} is not "
+                    "allowed; write every value in its place"
                 )
         return _yaml().load(text)
     except UserError:
