@@ -6,11 +6,10 @@ from typing import Any
 
 import dvc.api
 from dvc.exceptions import DvcException
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from commands.dvc_console import run_dvc
 from stages.errors import UserError
+from stages.params import check_params, read_yaml
 from stages.paths import METRICS
 from stages.tracking.store import first_line
 
@@ -22,6 +21,8 @@ def run_experiment(name: str, params: dict[str, Any]) -> dict[str, dict[str, flo
 
     An earlier experiment of that name is replaced; what it trained is in DVC's cache.
     """
+    # Of DVC the mistake would come in other words, and only when the stage that it concerns has its turn.
+    check_params(params)
     # The name may be free: then DVC complains, and that is all right.
     run_dvc("exp", "remove", "--quiet", name, quiet=True)
     changes = [part for key, value in params.items() for part in ("--set-param", f"{key}={_hydra(value)}")]
@@ -49,10 +50,7 @@ def recipe_params(name: str) -> dict[str, Any]:
     files = {path.stem: path for path in _files()}
     if name not in files:
         raise UserError(f"{name}: no such recipe; there are {', '.join(files)}")
-    try:
-        content = YAML(typ="safe", pure=True).load(files[name])
-    except YAMLError as error:
-        raise UserError(f"{files[name]}: not valid YAML: {first_line(error)}") from None
+    content = read_yaml(files[name])
     if not isinstance(content, dict):
         raise UserError(f"{files[name]}: must be a part of params.yaml, a mapping of some of its sections")
     return _flat(content)
@@ -65,7 +63,7 @@ def _files() -> list[Path]:
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
     return flat
 
 

@@ -9,6 +9,7 @@ from dvc.repo import Repo
 from stages.dataset.prepared import load_about
 from stages.errors import UserError, without_credentials
 from stages.models import ALL_MODELS
+from stages.params import check_params
 from stages.paths import RAW
 from stages.provenance import main_repository
 from stages.tracking.delivery import deliver_all
@@ -30,6 +31,8 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 def run(arguments: argparse.Namespace) -> None:
     uri = without_credentials(tracking_uri())
     os.chdir(main_repository())
+    # Of DVC a mistake in them would come in other words.
+    check_params({})
     _check_state()
     try:
         waiting = len(entries())

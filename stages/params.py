@@ -5,7 +5,10 @@ Every `description` says what is allowed, in the words of the error message.
 """
 
 import difflib
+import itertools
+import math
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import (
@@ -19,10 +22,22 @@ from pydantic import (
 )
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 
-from stages.dataset.catalogue import CATALOGUE
+from stages.dataset.catalogue import CATALOGUE, Dataset
 from stages.errors import UserError
 from stages.paths import LOCK, PARAMS
+
+# Seven times this project's own file, and less than a second of the parser's time.
+MAX_BYTES = 50_000
+# Twice that of this project's own; the parser's time grows with its square.
+MAX_DEPTH = 12
+# Blocks, and hidden layers: deeper networks do not learn without residual connections, and take minutes to start.
+MAX_LAYERS = 20
+# Each takes 44 bytes in training (measured): its gradient, two moments of Adam, copies for the checkpoint.
+MAX_WEIGHTS = 50_000_000
+# What the layers hand on in one step, kept for the gradients: 9 bytes each (measured).
+MAX_VALUES = 500_000_000
 
 
 class Section(BaseModel):
@@ -45,7 +60,8 @@ Penalty = Annotated[float, Field(ge=0, le=100, description="a number, 0 … 100"
 Share = Annotated[float, Field(ge=0, le=0.95, description="a number, 0 … 0.95")]
 Fraction = Annotated[float, Field(ge=0, le=1, description="a number, 0 … 1")]
 Shares = Annotated[
-    Annotated[float, Field(ge=0, le=0.95)] | list[Annotated[float, Field(ge=0, le=0.95)]],
+    Annotated[float, Field(ge=0, le=0.95)]
+    | Annotated[list[Annotated[float, Field(ge=0, le=0.95)]], Field(max_length=MAX_LAYERS)],
     Field(description="a number, 0 … 0.95, or a list of one per hidden layer"),
 ]
 Activation = _choice("relu", "elu", "gelu", "leaky_relu", "selu", "sigmoid", "silu", "softplus", "tanh")
@@ -79,7 +95,8 @@ class Runtime(Section):
 
 class Optimizer(Section):
     name: _choice("adadelta", "adagrad", "adam", "adamax", "nadam", "rmsprop", "sgd")
-    learning_rate: float = Field(gt=0, le=10, description="a number above 0, at most 10")
+    # Below that float32 has no digit left for the step, and the weights stay as they are.
+    learning_rate: float = Field(ge=1e-8, le=10, description="a number, 0.00000001 … 10")
     schedule: _choice("constant", "cosine", "one_cycle")
 
 
@@ -88,13 +105,16 @@ class Augmentation(Section):
     rotation: float = Field(ge=0, le=180, description="a number, 0 … 180")
     zoom: Extent
     shear: Extent
-    elastic: Extent
+    # Three times that leaves nothing of a digit: networks learn no more than chance (measured).
+    elastic: float = Field(ge=0, le=0.2, description="a number, 0 … 0.2")
 
 
 class Network(Section):
     """What the two Keras models have in common."""
 
-    hidden_units: list[Count] = Field(description="a list of integers, 1 … 1000000")
+    hidden_units: list[Count] = Field(
+        max_length=MAX_LAYERS, description=f"a list of integers, 1 … 1000000, at most {MAX_LAYERS} of them"
+    )
     activation: Activation
     dropout: Shares
     batch_norm: Flag
@@ -117,6 +137,15 @@ class Network(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _normalizes_more_than_one_image(self):
+        if self.batch_norm and self.batch_size == 1:
+            raise ValueError(
+                "batch_size: 1 with batch_norm: true, which makes 0 of every value of a lone image; "
+                "raise it, or batch_norm: false"
+            )
+        return self
+
     @property
     def dropout_per_layer(self) -> list[float]:
         """One share per hidden layer."""
@@ -124,9 +153,15 @@ class Network(Section):
             return self.dropout
         return [self.dropout] * len(self.hidden_units)
 
+    def _dense_size(self, inputs: int, classes: int) -> tuple[int, int]:
+        layers = [inputs, *self.hidden_units, classes]
+        return sum(before * after for before, after in itertools.pairwise(layers)), sum(layers)
+
 
 class Mlp(Network):
-    pass
+    def size(self, side: int, classes: int) -> tuple[int, int]:
+        """Return its weights, without biases, and the values that its layers hand on for an image of `side`."""
+        return self._dense_size(side**2, classes)
 
 
 class Block(Section):
@@ -137,20 +172,41 @@ class Block(Section):
     pool_size: Side
     dropout: Share
 
+    def convolved_side(self, side: int) -> int:
+        """Pixels per side of the block's maps before pooling, for an input of `side`."""
+        return -(-side // self.strides) if self.padding == "same" else (side - self.kernel_size) // self.strides + 1
+
     def output_side(self, side: int) -> int:
         """Pixels per side of the block's maps for an input of `side`; below 1 where it does not fit."""
-        side = -(-side // self.strides) if self.padding == "same" else (side - self.kernel_size) // self.strides + 1
-        return side // self.pool_size
+        return self.convolved_side(side) // self.pool_size
+
+    def fits(self, side: int) -> bool:
+        """Whether an input of `side` leaves an output, and no weight of a filter sees nothing but padding."""
+        return self.kernel_size < 2 * side and self.strides <= side and self.output_side(side) >= 1
 
 
 class Cnn(Network):
-    blocks: list[Block] = Field(min_length=1, description="a list of at least one block")
+    blocks: list[Block] = Field(min_length=1, max_length=MAX_LAYERS, description=f"a list of 1 … {MAX_LAYERS} blocks")
     global_pooling: _choice("none", "average", "max")
+
+    def size(self, side: int, classes: int) -> tuple[int, int]:
+        """Return its weights, without biases, and the values that its layers hand on for an image of `side`."""
+        channels, weights, values = 1, 0, side**2
+        for block in self.blocks:
+            weights += block.kernel_size**2 * channels * block.filters
+            channels = block.filters
+            values += block.convolved_side(side) ** 2 * channels
+            side = block.output_side(side)
+        dense_weights, dense_values = self._dense_size(
+            channels * (side**2 if self.global_pooling == "none" else 1), classes
+        )
+        return weights + dense_weights, values + dense_values
 
 
 class RandomForest(Section):
     features: _choice("pixels", "gradient_histograms")
-    n_estimators: Count
+    # A tree of full MNIST takes more than a megabyte of memory.
+    n_estimators: int = Field(ge=1, le=2_000, description="an integer, 1 … 2000")
     max_features: (
         Literal["sqrt", "log2"] | Annotated[int, Field(ge=1, le=1_000_000)] | Annotated[float, Field(gt=0, le=1)]
     ) = Field(description="sqrt | log2 | a number above 0, at most 1.0 | an integer from 1")
@@ -199,37 +255,66 @@ class Params(Section):
     @model_validator(mode="after")
     def _fits_the_data_set(self):
         dataset = CATALOGUE[self.data.name]
-        validation = int(dataset.train_count * self.preprocess.validation_fraction)
+        # Rounded up, as scikit-learn splits.
+        validation = math.ceil(dataset.train_count * self.preprocess.validation_fraction)
         if validation < 2 * len(dataset.class_names):
             raise ValueError(
                 f"preprocess.validation_fraction: leaves {validation} images of {dataset.name} for "
                 f"validation, too few for its {len(dataset.class_names)} classes; raise it"
             )
-        samples = self.train.random_forest.train_samples
-        if samples is not None and samples > dataset.train_count - validation:
-            raise ValueError(
-                f"train.random_forest.train_samples: {samples} of {dataset.name}'s "
-                f"{dataset.train_count - validation} training images; lower it, or null for all"
-            )
-        features = self.train.random_forest.max_features
-        # 3x3 overlapping blocks of 2x2 cells with 9 orientations, whatever the size of the image.
-        histograms = self.train.random_forest.features == "gradient_histograms"
-        available = 324 if histograms else dataset.height * dataset.width
-        if isinstance(features, int) and features > available:
-            raise ValueError(
-                f"train.random_forest.max_features: {features} of {dataset.name}'s "
-                f"{available} {'gradient histogram values' if histograms else 'pixels'}; lower it"
-            )
+        training = dataset.train_count - validation
+        self._check_forest(dataset, training)
         side = min(dataset.height, dataset.width)
+        side_before = side
         for number, block in enumerate(self.train.cnn.blocks):
-            side_before, side = side, block.output_side(side)
-            if side < 1:
+            if not block.fits(side_before):
                 raise ValueError(
                     f"train.cnn.blocks.{number}: its filters and pooling do not fit the "
                     f"{side_before}x{side_before} maps that reach it from {dataset.name}'s "
                     f"{dataset.height}x{dataset.width} images; lower kernel_size, strides or pool_size"
                 )
+            side_before = block.output_side(side_before)
+        for name, network, remedy in (
+            ("mlp", self.train.mlp, "hidden_units"),
+            ("cnn", self.train.cnn, "filters, kernel_size or hidden_units"),
+        ):
+            weights, values = network.size(side, len(dataset.class_names))
+            if weights > MAX_WEIGHTS:
+                raise ValueError(
+                    f"train.{name}: has {weights:,} weights for {dataset.name}'s images, more than "
+                    f"{MAX_WEIGHTS:,}; lower {remedy}"
+                )
+            step = values * min(network.batch_size, training)
+            if step > MAX_VALUES:
+                raise ValueError(
+                    f"train.{name}.batch_size: {network.batch_size} images are {step:,} values in the layers, more "
+                    f"than {MAX_VALUES:,}; lower it, or {remedy}"
+                )
         return self
+
+    def _check_forest(self, dataset: Dataset, training: int) -> None:
+        forest = self.train.random_forest
+        samples = forest.train_samples
+        # One of each class must be left out, or all be taken: so are they drawn.
+        most = training - len(dataset.class_names)
+        if samples is not None and samples != training and samples > most:
+            raise ValueError(
+                f"train.random_forest.train_samples: {samples} of {dataset.name}'s "
+                f"{training} training images; lower it to at most {most}, or null for all"
+            )
+        if 2 * forest.min_samples_leaf > (samples or training):
+            raise ValueError(
+                f"train.random_forest.min_samples_leaf: {forest.min_samples_leaf} of {samples or training} training "
+                "images leaves no tree a split; lower it to at most half of them"
+            )
+        # 3x3 overlapping blocks of 2x2 cells with 9 orientations, whatever the size of the image.
+        histograms = forest.features == "gradient_histograms"
+        available = 324 if histograms else dataset.height * dataset.width
+        if isinstance(forest.max_features, int) and forest.max_features > available:
+            raise ValueError(
+                f"train.random_forest.max_features: {forest.max_features} of {dataset.name}'s "
+                f"{available} {'gradient histogram values' if histograms else 'pixels'}; lower it"
+            )
 
 
 def _key(path: str) -> Any:
@@ -295,8 +380,23 @@ UNKNOWN = ("extra_forbidden", "invalid_key")
 
 def load_params(view: type[View]) -> View:
     """Check the whole of params.yaml and return the `view` of it; raises `UserError` for any mistake in it."""
-    params = _validated(_read_yaml())
+    params = _validated(read_yaml(PARAMS))
     return view(**{part.name: _resolve(params, part.metadata["key"]) for part in fields(view)})
+
+
+def check_params(changes: dict[str, Any]) -> None:
+    """Raise `UserError` unless params.yaml is valid, both as it stands and with `changes` (dotted keys) to it."""
+    content = read_yaml(PARAMS)
+    _validated(content)
+    for key, value in changes.items():
+        *parents, name = key.split(".")
+        section = content
+        for parent in parents:
+            if not isinstance(section.get(parent), dict):
+                section[parent] = {}
+            section = section[parent]
+        section[name] = value
+    _validated(content)
 
 
 def locked_params(view: type[View], stage: str, output_md5: str) -> View | None:
@@ -323,21 +423,50 @@ def _resolve(params: Params, key: str) -> Any:
     return value
 
 
-def _read_yaml() -> Any:
-    # The YAML version that DVC reads the file with; not its parser, which has no such messages.
+def read_yaml(path: Path) -> Any:
+    """Return what stands in a YAML file that a user edits; raises `UserError` for one that cannot be read.
+
+    Anchors and aliases are refused: DVC's --set-param would change every place that shares a value, and few lines of
+    them stand for more values than memory holds.
+    """
     try:
-        return YAML(typ="safe", pure=True).load(PARAMS.read_text(encoding="utf-8"))
-    except MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{PARAMS}{line}: not valid YAML: {_first_line(error.problem)}") from None
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{PARAMS}: not valid YAML: {_first_line(error)}") from None
+        with open(path, "rb") as file:
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise UserError(f"{PARAMS}: cannot be read: {error.strerror}") from None
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(content) > MAX_BYTES:
+        raise UserError(f"{path}: is longer than {MAX_BYTES:,} bytes; it should hold params, no data")
+    try:
+        text, depth = content.decode("utf-8"), 0
+        for event in _yaml().parse(text):
+            depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                raise UserError(f"{path}, line {event.start_mark.line + 1}: nested too deep")
+            if getattr(event, "anchor", None) is not None:
+                raise UserError(
+                    f"{path}, line {event.start_mark.line + 1}: the anchor or alias {_line(event.anchor)} is not "
+                    "allowed; write every value in its place"
+                )
+        return _yaml().load(text)
+    except UserError:
+        raise
+    except MarkedYAMLError as error:
+        mark = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(f"{path}{mark}: not valid YAML: {_line(error.problem)}") from None
+    except Exception as error:
+        # Beside its own errors the parser lets through what Python says of its values: `!!int ""` is an IndexError.
+        raise UserError(f"{path}: not valid YAML: {_line(error) or type(error).__name__}") from None
 
 
-def _first_line(error: object) -> str:
-    return (str(error).strip() or "unreadable").splitlines()[0]
+def _yaml() -> YAML:
+    # The YAML version that DVC reads the file with; not its parser, which has no such messages.
+    return YAML(typ="safe", pure=True)
+
+
+def _line(text: object, limit: int = 160) -> str:
+    """Return `text` as one line that is no longer than `limit`, and without what a terminal would act upon."""
+    line = "".join(each if each.isprintable() else repr(each)[1:-1] for each in str(text)[: limit + 1])
+    return line if len(line) <= limit else f"{line[: limit - 3]}…"
 
 
 def _validated(content: Any) -> Params:
@@ -347,8 +476,6 @@ def _validated(content: Any) -> Params:
         return Params.model_validate(content)
     except ValidationError as error:
         details = error.errors(include_url=False)
-    except RecursionError:
-        raise UserError(f"{PARAMS}: nested too deep") from None
     # A misspelt key is both unknown and missing: the unknown one says more, and names the other.
     details.sort(key=lambda detail: detail["type"] not in UNKNOWN)
     messages: dict[str, str] = {}
@@ -448,6 +575,9 @@ def _all_keys(section: type[Section], prefix: str = "") -> list[str]:
 
 
 def _shorten(value: Any, bare: bool = False) -> str:
-    text = str(value) if bare else repr(value)
-    text = {"None": "null", "True": "true", "False": "false"}.get(text, text)
-    return text if len(text) <= 60 else text[:57] + "…"
+    try:
+        text = str(value) if bare else repr(value)
+    except ValueError:
+        # Python writes no more than 4,300 of an integer's digits.
+        text = "a number of thousands of digits"
+    return _line({"None": "null", "True": "true", "False": "false"}.get(text, text), 60)

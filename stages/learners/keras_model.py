@@ -6,6 +6,7 @@ import keras
 import pandas as pd
 
 from stages.dataset.prepared import load_about, load_split
+from stages.errors import UserError
 from stages.learners.checkpoint import checkpoint_path, remove_checkpoint
 from stages.learners.keras_file import save_keras
 from stages.learners.networks import build_network
@@ -38,16 +39,21 @@ def train_keras_model(kind: Model, params, device: str) -> None:
         if checkpoint.exists():
             run.set_tags({"runtime.resumed": "true"})
         start = time.perf_counter()
-        model, history, kept = train(
-            kind.name,
-            network,
-            params.network,
-            training,
-            validation,
-            seed=params.runtime.seed,
-            on_epoch=run.log_epoch,
-            checkpoint=checkpoint,
-        )
+        try:
+            model, history, kept = train(
+                kind.name,
+                network,
+                params.network,
+                training,
+                validation,
+                seed=params.runtime.seed,
+                on_epoch=run.log_epoch,
+                checkpoint=checkpoint,
+            )
+        except UserError:
+            # From there it would only fail again.
+            remove_checkpoint(checkpoint)
+            raise
         seconds = time.perf_counter() - start
         epochs = pd.RangeIndex(1, len(history["train_loss"]) + 1, name="epoch")
         kind.history.parent.mkdir(exist_ok=True)

@@ -44,7 +44,7 @@ def train(
     `on_epoch` gets the epoch and these values as they happen. Loss includes the l1 and l2 penalties.
     With a `checkpoint` the state is kept there after each epoch, and a training that finds it goes on from it:
     `on_epoch` is then told of the epochs before.
-    Raises `UserError` after the first epoch whose loss is not finite.
+    Raises `UserError` as soon as a loss or a weight is not finite, in whichever epoch.
     """
     steps = math.ceil(len(training.labels) / params.batch_size)
     model = averaged(network, params.test_time_shift)
@@ -72,6 +72,8 @@ def train(
             sums = dict.fromkeys(("loss", "accuracy"), 0.0)
             for images, labels in one_ahead(chunks(training, params, seed, epoch)):
                 means = train_steps(images, labels)
+                # Not only at the end of the epoch: this costs nothing, and nothing good comes any more.
+                _check_finite(name, epoch, {"train_loss": means["loss"]})
                 for metric in sums:
                     sums[metric] += means[metric] * len(labels)
                 bar.update(math.ceil(len(labels) / params.batch_size))
@@ -80,7 +82,16 @@ def train(
             )
             values = {f"train_{metric}": total / len(training.labels) for metric, total in sums.items()}
             values |= {f"val_{metric}": float(validated[metric]) for metric in sums}
-            _check_finite(name, epoch, values)
+            # Weights can be lost behind a loss that is not: a layer may make 0 of what is infinite.
+            _check_finite(
+                name,
+                epoch,
+                {
+                    **values,
+                    "a weight": _not_finite(network.variables),
+                    "the state of the optimizer": _not_finite(network.optimizer.variables),
+                },
+            )
             for metric, value in values.items():
                 history[metric].append(value)
             bar.set_postfix_str(f"epoch {epoch}/{params.epochs}, val_accuracy {values['val_accuracy']:.4f}")
@@ -128,10 +139,20 @@ def one_ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
             yield chunk
 
 
+def _not_finite(variables: list[keras.Variable]) -> float:
+    """Return one of their values that is not finite; 0 where all are."""
+    for variable in variables:
+        values = keras.ops.convert_to_numpy(variable)
+        broken = values[~np.isfinite(values)]
+        if broken.size:
+            return float(broken[0])
+    return 0.0
+
+
 def _check_finite(name: str, epoch: int, values: dict[str, float]) -> None:
     for quantity, value in values.items():
         if not math.isfinite(value):
             raise UserError(
-                f"train.{name}: {quantity} is {value} after epoch {epoch}; no model was written\n"
+                f"train.{name}: {quantity} is {value} in epoch {epoch}; no model was written\n"
                 f"Lower train.{name}.optimizer.learning_rate or the penalties in params.yaml."
             )

@@ -48,7 +48,7 @@ def test_an_unknown_recipe_is_refused_with_the_names(checked_out):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("train: [", "recipes/own.yaml: not valid YAML"),
+        ("train: [", "recipes/own.yaml, line 1: not valid YAML"),
         ("- 1", "recipes/own.yaml: must be a part of params.yaml"),
         ("train:\n  mlp:\n    epoch: 1\n", "epoch"),
     ],

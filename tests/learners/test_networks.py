@@ -1,5 +1,7 @@
 """Every published recipe is a matter of params, and each network is what its recipe says."""
 
+from math import prod
+
 import pytest
 from ruamel.yaml import YAML
 
@@ -102,3 +104,30 @@ def test_penalties_and_batch_norm_reach_every_layer():
     weighted = [layer for layer in model.layers if hasattr(layer, "kernel_regularizer")]
     assert all(layer.kernel_regularizer.l1 == pytest.approx(0.1) for layer in weighted)
     assert sum("batch_norm" in layer.name for layer in model.layers) == len(weighted) - 1
+
+
+BLOCKS = [
+    {**block(7, 1), "kernel_size": 5, "strides": 2, "padding": "same"},
+    block(11, 2),
+]
+
+
+@pytest.mark.parametrize(
+    ("build", "params"),
+    [
+        (build_mlp, section("mlp", hidden_units=[])),
+        (build_mlp, section("mlp", hidden_units=[30, 20])),
+        (build_cnn, section("cnn")),
+        (build_cnn, section("cnn", blocks=BLOCKS, hidden_units=[])),
+        (build_cnn, section("cnn", blocks=BLOCKS, hidden_units=[13], global_pooling="max")),
+    ],
+)
+@pytest.mark.parametrize("side", [28, 19])
+def test_the_schema_counts_the_weights_and_values_that_the_network_has(build, params, side):
+    network = build(params, side, side, 10)
+    kernels = [layer.kernel for layer in network.layers if hasattr(layer, "kernel")]
+    values = side**2 + sum(prod(layer.output.shape[1:]) for layer in network.layers if hasattr(layer, "kernel"))
+    if build is build_cnn:
+        # What the dense part gets is another array.
+        values += next(kernel for kernel in kernels if len(kernel.shape) == 2).shape[0]
+    assert params.size(side, 10) == (sum(prod(kernel.shape) for kernel in kernels), values)

@@ -8,7 +8,7 @@ from stages.dataset.prepared import Split
 from stages.errors import UserError
 from stages.learners.keras_file import load_keras, save_keras
 from stages.learners.networks import build_network
-from stages.learners.training import HISTORY, chunks, one_ahead, train
+from stages.learners.training import CHUNK, HISTORY, chunks, one_ahead, train
 from tests.learners.test_networks import section
 
 RANDOM = np.random.default_rng(0)
@@ -140,5 +140,43 @@ def test_with_shifts_the_model_is_the_mean_over_shifted_images(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_ends_the_training():
-    with pytest.raises(UserError, match=r"train\.mlp: train_loss is (nan|inf) after epoch 1(?s:.*)learning_rate"):
+    with pytest.raises(UserError, match=r"train\.mlp: train_loss is (nan|inf) in epoch 1(?s:.*)learning_rate"):
         run(batch_norm=False, l2=100.0, optimizer={"name": "sgd", "learning_rate": 10.0, "schedule": "constant"})
+
+
+class Counted:
+    """Images that count how often some of them are taken."""
+
+    def __init__(self, images: np.ndarray):
+        self.images, self.shape, self.taken = images, images.shape, 0
+
+    def __getitem__(self, chosen: np.ndarray) -> np.ndarray:
+        self.taken += 1
+        return self.images[chosen]
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_within_its_epoch():
+    count = 20 * CHUNK
+    images = Counted(RANDOM.random((count, 4, 4), dtype=np.float32))
+    params = section(
+        "mlp", hidden_units=[4], batch_norm=False, l2=100.0, batch_size=256, augmentation=NONE,
+        optimizer={"name": "sgd", "learning_rate": 10.0, "schedule": "constant"},
+    )  # fmt: skip
+    network = build_network("mlp", params, 4, 4, 3)
+    labels = RANDOM.integers(0, 3, count).astype(np.uint8)
+    with pytest.raises(UserError, match="train_loss is (nan|inf) in epoch 1"):
+        train("mlp", network, params, Split(images, labels), VALIDATION, seed=0, on_epoch=lambda *_: None)
+    # The first 4,096 images are 16 steps, and enough; the next are on their way.
+    assert images.taken <= 3
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_weights_that_are_not_finite_end_a_training_whose_loss_is(value):
+    params = section("mlp", hidden_units=[8], batch_norm=True, epochs=2, batch_size=16)
+    network = build_network("mlp", params, 4, 4, 3)
+    (normalization,) = (layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization))
+    # What is divided by infinity is 0, and training divides by the variance of the batch.
+    normalization.moving_variance.assign(np.full(8, value, np.float32))
+    quantity = "a weight is inf" if np.isinf(value) else "val_loss is nan"
+    with pytest.raises(UserError, match=f"train.mlp: {quantity} in epoch 1"):
+        train("mlp", network, params, TRAINING, VALIDATION, seed=0, on_epoch=lambda *_: None)
