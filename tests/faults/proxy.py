@@ -19,7 +19,7 @@ class Proxy:
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         self.calls.append(f"{request.command} {request.path}")
-        body = request.rfile.read(int(request.headers.get("Content-Length", 0)))
+        body = _body(request)
         if self.fault:
             self.fault(request, lambda: self._pass_on(request, body))
         else:
@@ -27,7 +27,8 @@ class Proxy:
 
     def _pass_on(self, request: BaseHTTPRequestHandler, body: bytes) -> None:
         server = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
-        server.request(request.command, request.path, body, dict(request.headers))
+        headers = {name: value for name, value in request.headers.items() if name != "Transfer-Encoding"}
+        server.request(request.command, request.path, body, headers)
         reply = server.getresponse()
         content = reply.read()
         server.close()
@@ -40,6 +41,18 @@ class Proxy:
         request.send_header("Content-Length", str(len(content)))
         request.end_headers()
         request.wfile.write(content)
+
+
+def _body(request: BaseHTTPRequestHandler) -> bytes:
+    if request.headers.get("Transfer-Encoding") != "chunked":
+        return request.rfile.read(int(request.headers.get("Content-Length", 0)))
+    # As requests sends an empty file.
+    body = b""
+    while size := int(request.rfile.readline(), 16):
+        body += request.rfile.read(size)
+        request.rfile.readline()
+    request.rfile.readline()
+    return body
 
 
 def hang_up(request: BaseHTTPRequestHandler, pass_on: Callable[[], None]) -> None:
