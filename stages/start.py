@@ -14,6 +14,9 @@ from stages.packages import warn_of_other_versions
 from stages.temporary import own_temporary_folder
 from stages.tracking.courier import courier_of_what_is_left
 
+# Nothing that the code could know: a full or read-only disk, missing rights, a broken device.
+OF_THE_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+
 
 def run_stage(main: Callable[[], None], description: str | None) -> None:
     """Run `main` as a command without arguments; a `UserError` ends it with its message and exit code 1."""
@@ -27,25 +30,22 @@ def run_stage(main: Callable[[], None], description: str | None) -> None:
 
 @contextmanager
 def exit_on_user_error() -> Iterator[None]:
-    """End the process with exit code 1 and the message of a `UserError`, also where the disk is full, or with 130.
-
-    That one is for Ctrl-C and its like.
-    """
+    """End the process with exit code 1 and the message of a `UserError` or the system, or with 130 when interrupted."""
     unwind_on_signals()
     try:
         yield
     except UserError as error:
         sys.exit(f"error: {without_credentials(str(error))}")
     except OSError as error:
-        if not _is_full_disk(error):
+        if not _is_of_the_system(error):
             raise
         where = f"{error.filename}: " if error.filename else ""
-        sys.exit(f"error: {where}No space left on the disk\nFree some, and run it again: nothing half-written is kept.")
+        sys.exit(f"error: {where}{error.strerror or error}\nMend that or make room there, then run it again.")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
 
 
-def _is_full_disk(error: OSError) -> bool:
+def _is_of_the_system(error: OSError) -> bool:
     # NumPy writes past Python, and says in its own words how many values went out.
-    return error.errno in (errno.ENOSPC, errno.EDQUOT) or bool(re.search(r"\d+ requested and \d+ written", str(error)))
+    return error.errno in OF_THE_SYSTEM or bool(re.search(r"\d+ requested and \d+ written", str(error)))

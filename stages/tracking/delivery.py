@@ -28,14 +28,14 @@ KILLED = "its process ended without a word: killed, or out of memory"
 def deliver_all(*processes: str) -> None:
     """Send all that the outbox has for the configured store of this process, those named and those gone, oldest first.
 
-    Raises what MLflow raises: where it refuses one entry, after all others; where it cannot be reached, at once.
+    Raises what MLflow raises: where it cannot be reached, at once; where it refuses one entry, after all others.
     """
     refusal = None
     for entry in outbox.entries(*processes):
         try:
             deliver(entry)
         except Exception as error:
-            if not _is_refusal(error):
+            if _is_away(error):
                 raise
             refusal = refusal or error
     if refusal:
@@ -47,58 +47,51 @@ def deliver(entry: Path) -> None:
 
     An entry that another process is sending is left to that one. Raises what MLflow raises.
     """
-    events = outbox.read(entry)
-    if not events:
-        return
-    if events[0]["event"] == outbox.EVALUATION:
-        _deliver_evaluation(entry, events[0])
-    else:
-        deliver_training(entry)
-
-
-def deliver_training(entry: Path) -> None:
-    """Send what MLflow does not have yet of a training; each call that it has answered is noted beside the entry."""
     try:
         with FileLock(entry.with_suffix(".lock"), timeout=0):
             events = outbox.read(entry)
-            if not events:
-                return
-            if outbox.is_broken_off(events):
-                outbox.add(entry, outbox.END, status="KILLED", reason=KILLED, time=events[-1]["time"])
-                events = outbox.read(entry)
-            _send(entry, events)
-            if events[-1]["event"] == outbox.END:
-                outbox.remove(entry)
+            if events and events[0]["event"] == outbox.REPORTS:
+                _deliver_reports(entry, events)
+            elif events:
+                _deliver_training(entry, events)
     except Timeout:
         return
 
 
-def _deliver_evaluation(entry: Path, event: dict[str, Any]) -> None:
-    from stages.models import ALL_MODELS
-    from stages.tracking.evaluations import record_evaluations
+def _deliver_reports(entry: Path, events: list[dict[str, Any]]) -> None:
+    from stages.tracking.evaluations import record_reports
 
-    folder = Path(event["folder"])
-    if folder == Path.cwd():
-        # Times that were measured with other models say nothing of these.
-        same = {model.name for model in ALL_MODELS if event["models"][model.name] == file_md5(model.file)}
-        record_evaluations(About(**event["about"]), {name: event["seconds"][name] for name in same})
-    if folder == Path.cwd() or not folder.exists():
-        # The copy of an experiment is gone; `mnist publish` sends its reports wherever they are checked out.
+    last = events[-1]
+    if last["event"] == outbox.END:
+        record_reports(outbox.files(entry), last["models"], About(**last["about"]), last["seconds"])
+    # Without an end they are not whole; `dvc repro` evaluates again.
+    if last["event"] == outbox.END or outbox.is_broken_off(events):
         outbox.remove(entry)
 
 
-def _is_refusal(error: Exception) -> bool:
+def _deliver_training(entry: Path, events: list[dict[str, Any]]) -> None:
+    if outbox.is_broken_off(events):
+        outbox.add(entry, outbox.END, status="KILLED", reason=KILLED, time=events[-1]["time"])
+        events = outbox.read(entry)
+    _send(entry, events)
+    if events[-1]["event"] == outbox.END:
+        outbox.remove(entry)
+
+
+def _is_away(error: Exception) -> bool:
     from mlflow.exceptions import MlflowException
 
-    # A RuntimeError is ours: an experiment that was deleted.
-    return isinstance(error, RuntimeError) or (
-        isinstance(error, MlflowException) and error.get_http_status_code() < 500
-    )
+    return isinstance(error, MlflowException) and error.get_http_status_code() >= 500
 
 
 def _send(entry: Path, events: list[dict[str, Any]]) -> None:
+    """Send the events that MLflow has not acknowledged yet; the note of that lies beside the entry."""
     note = entry.with_suffix(".sent")
-    run_id, sent = json.loads(note.read_text()) if note.exists() else (None, 0)
+    try:
+        run_id, sent = json.loads(note.read_text())
+    except (FileNotFoundError, ValueError):
+        # Without it all is sent again: MLflow knows what it has.
+        run_id, sent = None, 0
     start = events[0]
     while sent < len(events):
         kind = events[sent]["event"]

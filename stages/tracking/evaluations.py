@@ -17,11 +17,11 @@ from stages.dataset.prepared import About
 from stages.fingerprints import file_md5
 from stages.models import ALL_MODELS, Model
 from stages.params import load_params, locked_params
-from stages.paths import COMPARISON, METRICS
+from stages.paths import COMPARISON, METRICS, REPORTS
 from stages.tracking import outbox
 from stages.tracking.champion import GATE, choose_champion
 from stages.tracking.courier import courier
-from stages.tracking.delivery import deliver_training
+from stages.tracking.delivery import deliver
 from stages.tracking.record import NOTE, find_run, kept_epoch, model_event, start_event
 from stages.tracking.store import connect, store_lock
 
@@ -46,41 +46,62 @@ def send_evaluations(about: About, seconds: dict[str, dict[str, float]]) -> bool
     """
     models = {model.name: file_md5(model.file) for model in ALL_MODELS}
     with courier():
-        entry = outbox.open_entry(
-            outbox.EVALUATION, folder=str(Path.cwd()), about=asdict(about), seconds=seconds, models=models
-        )
+        entry = outbox.open_entry(outbox.REPORTS)
+        # Later there may be other reports, on other models.
+        shutil.copytree(REPORTS, outbox.files(entry), ignore=_of_no_model)
+        outbox.add(entry, outbox.END, about=asdict(about), seconds=seconds, models=models)
     return not entry.exists()
 
 
-def record_evaluations(about: About, seconds: dict[str, dict[str, float]] | None = None) -> int:
+def _of_no_model(folder: str, names: list[str]) -> set[str]:
+    ours = {METRICS.name, COMPARISON.name, *(model.reports.name for model in ALL_MODELS)}
+    return set(names) - ours if Path(folder) == REPORTS else set()
+
+
+def record_evaluations(about: About) -> int:
     """Add what reports/ says of each model, once, to the run that made it; make the run where there is none.
 
     The champion of the data set is chosen anew. Return how many runs were made or added to. Raises what MLflow raises.
     """
-    metrics = json.loads(METRICS.read_text())
+    return record_reports(REPORTS, {model.name: file_md5(model.file) for model in ALL_MODELS}, about, {})
+
+
+def record_reports(reports: Path, models: dict[str, str], about: About, seconds: dict[str, dict[str, float]]) -> int:
+    """Do so with the `reports`, perhaps of earlier, on the `models` (md5 by name) that there were; add the `seconds`.
+
+    A model whose run is not there, and whose file is gone, is passed over.
+    """
+    metrics = json.loads((reports / METRICS.name).read_text())
     done = 0
     for model in ALL_MODELS:
-        done += _record(model, metrics[model.name], (seconds or {}).get(model.name, {}), about)
+        artifacts = [*sorted((reports / model.name).iterdir()), reports / COMPARISON.name]
+        with store_lock():
+            run = _run_of(model, models[model.name], about)
+            if run:
+                done += _record(run, metrics[model.name], seconds.get(model.name, {}), artifacts)
     choose_champion(about)
     return done
 
 
-def _record(model: Model, metrics: dict[str, float], seconds: dict[str, float], about: About) -> bool:
-    client = connect().MlflowClient()
-    with store_lock():
-        known = find_run(file_md5(model.file)) or _restore(model, about)
-        run = client.get_run(known.info.run_id)
-        run_id = run.info.run_id
-        artifacts = [*sorted(model.reports.iterdir()), COMPARISON]
-        digest = _digest(metrics, artifacts)
-        if run.data.tags.get(EVALUATION) == digest:
-            return False
-        figures = {key: value for key, value in metrics.items() if key != "gate_passed"}
-        _log_metrics(client, run, {**figures, **seconds})
-        _log_artifacts(client, run_id, model, artifacts)
-        client.set_tag(run_id, GATE, "passed" if metrics["gate_passed"] else "missed")
-        # Last, so that an evaluation that broke off is sent again.
-        client.set_tag(run_id, EVALUATION, digest)
+def _run_of(model: Model, md5: str, about: About) -> Any:
+    """Return the run that made the model, made from the files where there is none, or None."""
+    run = find_run(md5)
+    if run is None and model.file.is_file() and file_md5(model.file) == md5:
+        run = _restore(model, about)
+    return run
+
+
+def _record(run: Any, metrics: dict[str, float], seconds: dict[str, float], artifacts: list[Path]) -> bool:
+    client, run_id = connect().MlflowClient(), run.info.run_id
+    digest = _digest(metrics, artifacts)
+    if run.data.tags.get(EVALUATION) == digest:
+        return False
+    figures = {key: value for key, value in metrics.items() if key != "gate_passed"}
+    _log_metrics(client, run, {**figures, **seconds})
+    _log_artifacts(client, run_id, artifacts)
+    client.set_tag(run_id, GATE, "passed" if metrics["gate_passed"] else "missed")
+    # Last, so that an evaluation that broke off is sent again.
+    client.set_tag(run_id, EVALUATION, digest)
     return True
 
 
@@ -108,7 +129,7 @@ def _log_metrics(client: Any, run: Any, values: dict[str, float]) -> None:
     )
 
 
-def _log_artifacts(client: Any, run_id: str, model: Model, artifacts: list[Path]) -> None:
+def _log_artifacts(client: Any, run_id: str, artifacts: list[Path]) -> None:
     """Log the files, and what MLflow's pages lay side by side across runs: images and a table of the predictions."""
     import pandas as pd
 
@@ -117,8 +138,8 @@ def _log_artifacts(client: Any, run_id: str, model: Model, artifacts: list[Path]
             shutil.copyfile(path, Path(folder) / path.name)
         (Path(folder) / "images").mkdir()
         for key in SIDE_BY_SIDE:
-            _add_image(model.reports / f"{key}.png", key, Path(folder) / "images")
-        pairs = pd.read_csv(model.reports / "confusion_matrix.csv").rename_axis("image").reset_index()
+            _add_image(artifacts[0].with_name(f"{key}.png"), key, Path(folder) / "images")
+        pairs = pd.read_csv(artifacts[0].with_name("confusion_matrix.csv")).rename_axis("image").reset_index()
         pairs["right"] = pairs["actual"] == pairs["predicted"]
         # MLflow's page groups by the first column and compares the second.
         pairs = pairs[["image", "predicted", "actual", "right"]]
@@ -158,7 +179,7 @@ def _restore(model: Model, about: About) -> Any:
         outbox.add(entry, outbox.VALUES, **kept_epoch(model.history, best=params["weights"] == "best"))
     outbox.add(entry, outbox.MODEL, **model_event(model))
     outbox.add(entry, outbox.END, status="FINISHED", reason="")
-    deliver_training(entry)
+    deliver(entry)
     run = find_run(md5)
     if run is None:
         raise RuntimeError("another process is sending the same run")

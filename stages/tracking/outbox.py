@@ -6,6 +6,7 @@ they happened. The stage appends; `delivery` sends, while the entry grows or lon
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ from stages.lifetime import is_gone, process_name
 from stages.provenance import main_repository
 from stages.tracking.store import tracking_uri
 
-START, VALUES, MODEL, END, EVALUATION = "start", "values", "model", "end", "evaluation"
+# What an entry of a training has: a start, values, a model if all goes well, and an end;
+START, VALUES, MODEL, END = "start", "values", "model", "end"
+# and one of an evaluation: reports, which lie in its `files`, and an end.
+REPORTS = "reports"
 
 
 def open_entry(event: str, **content: Any) -> Path:
@@ -79,9 +83,15 @@ def is_broken_off(events: list[dict[str, Any]]) -> bool:
 
 
 def remove(entry: Path) -> None:
-    """Remove the entry, and what `delivery` noted of it."""
+    """Remove the entry, its files, and what `delivery` noted of it."""
+    shutil.rmtree(files(entry), ignore_errors=True)
     for path in (entry, *entry.parent.glob(f"{entry.stem}.*")):
         path.unlink(missing_ok=True)
+
+
+def files(entry: Path) -> Path:
+    """Return the folder for what goes with the entry."""
+    return entry.with_suffix(".files")
 
 
 def _folder() -> Path:
