@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 from commands import checkout
-from stages.dataset.prepared import load_split, save_split
+from stages.dataset.prepared import About, load_split, save_about, save_split
 from stages.errors import UserError
 from stages.learners.checkpoint import load_checkpoint
 from stages.learners.forest_file import load_forest, save_forest
@@ -397,8 +397,9 @@ def test_evaluate_refuses_a_file_with_code(checked_out, name):
 
 def test_a_pickle_among_the_prepared_data_is_refused(tmp_path):
     PREPARED.mkdir(parents=True)
+    save_about(PREPARED, About("digits", "digits", False, 8, 8, ["0"], False))
     save_split(PREPARED, "train", np.zeros((1, 8, 8), np.float32), np.array([Evil()], dtype=object))
-    with pytest.raises(UserError, match="data/prepared: missing or damaged"):
+    with pytest.raises(UserError, match="train_labels.npy: not a whole .npy file of numbers"):
         load_split("train")
 
 
