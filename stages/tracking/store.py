@@ -78,7 +78,8 @@ def connect() -> Any:
     import mlflow
 
     for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        # Errors too: they come as exceptions as well, and are said in one line.
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     # Advice for the one who writes the logging code, not for the one who runs it.
     warnings.filterwarnings("ignore", module=r"mlflow\.")
     mlflow.set_tracking_uri(tracking_uri())

@@ -1,7 +1,5 @@
 """Passwords, tokens and signatures where a user puts them: never on the console, in a file or in MLflow."""
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -88,16 +86,11 @@ def test_a_server_that_loses_the_model_shows_no_password(checked_out, tmp_path_f
         "--backend-store-uri", f"sqlite:///{store / 'server.db'}", "--artifacts-destination", str(store / "files"),
     )  # fmt: skip
     with serving(checked_out, *command, url=f"http://127.0.0.1:{port}/health"):
-        # Without the pauses between MLflow's attempts.
-        environment = {
-            "MLFLOW_TRACKING_URI": f"http://user:{SECRET}@127.0.0.1:{port}",
-            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-        }
-        done = checked_out.run(*FOREST, **environment)
+        done = checked_out.run(*FOREST, MLFLOW_TRACKING_URI=f"http://user:{SECRET}@127.0.0.1:{port}")
     assert f"MLflow (http://127.0.0.1:{port}) did not take the run" in done.stdout
-    with closing(sqlite3.connect(store / "server.db")) as database:
-        ((failure,),) = database.execute("select value from tags where key = 'failure'")
-    assert f"http://127.0.0.1:{port}/api" in failure
+    assert f"http://127.0.0.1:{port}/api" in done.stdout
+    # What waits for the server is among the files that are searched.
+    assert list((checked_out.folder / ".dvc/tmp/mlflow-outbox").iterdir())
     assert SECRET not in done.stdout
     assert holders(store, *without_sources(checked_out)) == []
 

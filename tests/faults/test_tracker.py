@@ -11,7 +11,7 @@ import pytest
 
 from tests.commands.test_ui import free_port, serving
 from tests.conftest import Clone
-from tests.faults.proxy import Proxy, after, failing, hang_up, losing_answers, proxy_to, slow
+from tests.faults.proxy import Proxy, after, failing, hang_up, losing_first_answers, proxy_to, slow
 from tests.test_pipeline import locked
 
 pytestmark = pytest.mark.faults
@@ -156,7 +156,7 @@ def test_a_server_that_takes_ten_seconds_for_each_call_is_not_waited_for(checked
 
 @pytest.mark.long
 def test_lost_answers_make_nothing_twice(checked_out, proxy, undisturbed):
-    proxy.fault = losing_answers(every=7)
+    proxy.fault = losing_first_answers()
     trained(checked_out, *MLP, MLFLOW_TRACKING_URI=proxy.url)
     for _ in range(40):
         # Each time it goes on where it was.
@@ -189,6 +189,7 @@ def test_an_evaluation_is_delivered_by_the_next_stage_to_the_model_that_it_was_o
     assert "test_accuracy" not in after["metrics"]
 
 
+@pytest.mark.long
 def test_a_locked_database_costs_nothing_but_a_line(checked_out, undisturbed):
     checked_out.run(*FOREST)
     with closing(sqlite3.connect(checked_out.folder / "mlflow.db", isolation_level=None)) as connection:
@@ -199,6 +200,7 @@ def test_a_locked_database_costs_nothing_but_a_line(checked_out, undisturbed):
     check_delivered(checked_out, store(checked_out), undisturbed)
 
 
+@pytest.mark.long
 def test_a_full_disk_of_the_store_costs_nothing_but_a_line(checked_out, undisturbed, tmp_path_factory):
     disk = tmp_path_factory.mktemp("disk")
     uri = f"sqlite:///{disk / 'mlflow.db'}"
