@@ -51,7 +51,9 @@ def check_it_fails_and_goes_on(clone: Clone, undisturbed: Path, stage: str, left
     ballast.unlink()
     if done.returncode:
         assert "Traceback" not in done.stdout, done.stdout
-        assert re.search("No space left|make room", done.stdout), done.stdout
+        assert re.search("No space left|make room|RWLock-file", done.stdout), done.stdout
+    # DVC writes the list of its locks in place: where that was cut off docs/faults.md says what to do.
+    (clone.folder / ".dvc/tmp/rwlock").unlink(missing_ok=True)
     clone.run("dvc", "repro")
     assert "up to date" in clone.run("dvc", "status").stdout
     expected, found = files(undisturbed), files(clone.folder)

@@ -86,12 +86,15 @@ def test_a_server_that_loses_the_model_shows_no_password(checked_out, tmp_path_f
         "--backend-store-uri", f"sqlite:///{store / 'server.db'}", "--artifacts-destination", str(store / "files"),
     )  # fmt: skip
     with serving(checked_out, *command, url=f"http://127.0.0.1:{port}/health"):
-        done = checked_out.run(*FOREST, MLFLOW_TRACKING_URI=f"http://user:{SECRET}@127.0.0.1:{port}")
-    assert f"MLflow (http://127.0.0.1:{port}) did not take the run" in done.stdout
-    assert f"http://127.0.0.1:{port}/api" in done.stdout
+        uri = f"http://user:{SECRET}@127.0.0.1:{port}"
+        trained = checked_out.run(*FOREST, MLFLOW_TRACKING_URI=uri).stdout
+        published = checked_out.run("mnist", "publish", check=False, MLFLOW_TRACKING_URI=uri)
+    assert f"warning: MLflow (http://127.0.0.1:{port})" in trained
+    assert published.returncode == 1
+    assert f"http://127.0.0.1:{port}/api" in published.stdout
     # What waits for the server is among the files that are searched.
     assert list((checked_out.folder / ".dvc/tmp/mlflow-outbox").iterdir())
-    assert SECRET not in done.stdout
+    assert SECRET not in trained + published.stdout
     assert holders(store, *without_sources(checked_out)) == []
 
 
