@@ -105,6 +105,7 @@ def test_a_run_whose_processes_are_all_gone_is_closed_at_the_next_start(checked_
     assert [folder.name for folder in (checked_out.folder / ".dvc/tmp/stages").iterdir()] == ["not-of-a-process"]
 
 
+@pytest.mark.long
 def test_a_run_of_another_host_is_not_closed(checked_out):
     with training(checked_out, *STAGE) as stage:
         wait_for_the_run(checked_out)

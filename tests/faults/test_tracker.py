@@ -169,6 +169,7 @@ def test_lost_answers_make_nothing_twice(checked_out, proxy, undisturbed):
     check_delivered(checked_out, proxy.url, undisturbed)
 
 
+@pytest.mark.long
 def test_an_evaluation_is_delivered_by_the_next_stage_to_the_model_that_it_was_of(checked_out, proxy, undisturbed):
     proxy.fault = hang_up
     trained(checked_out, *MLP, MLFLOW_TRACKING_URI=proxy.url)
