@@ -31,7 +31,7 @@ def unwind_on_signals() -> None:
 def interrupts_deferred() -> Iterator[None]:
     """Hold the first Ctrl-C, SIGTERM or SIGHUP back until the end of the block.
 
-    In the middle of a transaction it would leave the database locked, for this process too.
+    What is being written there is then whole.
     """
     received: list[int] = []
 

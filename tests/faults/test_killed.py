@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from tests.conftest import SMALL, Clone, make_clone
+from tests.faults.refusal import contents
 from tests.test_pipeline import STAGES, client, runs
 
 pytestmark = pytest.mark.faults
@@ -28,13 +29,13 @@ NEEDS = {
     "train-random-forest": ("preprocess",),
     "evaluate": ("train-mlp", "train-cnn", "train-random-forest"),
 }
-TREES = ("data", "models", "reports", ".checkpoints", "dvc.lock")
+TREES = ("data", "models", "reports", ".checkpoints")
 
 
 def files(folder: Path) -> dict[str, bytes]:
     """Every file that the pipeline may have left in the folder, half-written and temporary ones included."""
-    found = [path for tree in TREES for path in ((folder / tree), *(folder / tree).rglob("*"))]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in found if path.is_file()}
+    found = {f"{tree}/{name}": content for tree in TREES for name, content in contents(folder / tree).items()}
+    return {**found, "dvc.lock": (folder / "dvc.lock").read_bytes()}
 
 
 def processes(folder: Path) -> list[psutil.Process]:

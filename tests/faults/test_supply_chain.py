@@ -30,7 +30,7 @@ dependencies = [{ name = "holey" }]
 [[package]]
 name = "holey"
 version = "1.0"
-source = { registry = "http://127.0.0.1:9/simple" }
+source = { registry = "http://127.0.0.1:9/" }
 """
 
 
