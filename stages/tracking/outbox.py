@@ -27,7 +27,7 @@ def open_entry(event: str, **content: Any) -> Path:
     folder = _folder()
     folder.mkdir(parents=True, exist_ok=True)
     entry = folder / f"{time.time_ns()}-{os.getpid()}.jsonl"
-    add(entry, event, process=process_name(), tracking_uri=without_credentials(tracking_uri()), **content)
+    add(entry, event, process=process_name(), store=_store(), **content)
     return entry
 
 
@@ -67,12 +67,12 @@ def entries(*processes: str) -> list[Path]:
 
     Those are of this process, of the `processes` named, and of any that is gone: others see to theirs themselves.
     """
-    here, ours = without_credentials(tracking_uri()), {process_name(), *processes}
+    ours = {process_name(), *processes}
     found = []
     for entry in sorted(_folder().glob("*.jsonl")):
         start = next(iter(read(entry)), {})
         owner = start.get("process", "")
-        if start.get("tracking_uri") == here and (owner in ours or is_gone(owner)):
+        if start.get("store") == _store() and (owner in ours or is_gone(owner)):
             found.append(entry)
     return found
 
@@ -92,6 +92,11 @@ def remove(entry: Path) -> None:
 def files(entry: Path) -> Path:
     """Return the folder for what goes with the entry."""
     return entry.with_suffix(".files")
+
+
+def _store() -> str:
+    # A clone that is moved takes its own store along.
+    return without_credentials(tracking_uri()).replace(str(main_repository()), ".")
 
 
 def _folder() -> Path:
