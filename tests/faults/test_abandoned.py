@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from tests.conftest import Clone
+from tests.faults.test_killed import stage_of
 from tests.test_pipeline import client, runs
 
 pytestmark = pytest.mark.faults
@@ -52,11 +53,6 @@ def wait_for_the_run(clone: Clone) -> None:
             return
         time.sleep(0.1)
     pytest.fail("MLflow has no run")
-
-
-def stage_of(dvc: psutil.Popen) -> psutil.Process:
-    (stage,) = (child for child in dvc.children(recursive=True) if "stages.train_mlp" in child.cmdline())
-    return stage
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, pytest.param(signal.SIGHUP, marks=pytest.mark.long)])
@@ -120,7 +116,7 @@ def test_a_run_of_another_host_is_not_closed(checked_out):
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL])
 def test_a_stage_ends_with_its_dvc_and_the_next_repro_works(checked_out, number):
     with training(checked_out, *REPRO) as dvc:
-        stage = stage_of(dvc)
+        stage = stage_of(dvc, "stages.train_mlp")
         os.kill(dvc.pid, number)
         dvc.wait(timeout=30)
         stage.wait(timeout=30)
@@ -135,14 +131,14 @@ def test_a_stage_whose_dvc_is_gone_before_it_has_started_does_not_train(checked_
     dvc = psutil.Popen(REPRO, cwd=checked_out.folder, env=checked_out.environment, stdout=subprocess.DEVNULL)
     try:
         for _ in range(6000):
-            stages = [child for child in dvc.children(recursive=True) if "stages.train_mlp" in child.cmdline()]
-            if stages or dvc.poll() is not None:
+            stage = stage_of(dvc, "stages.train_mlp")
+            if stage or dvc.poll() is not None:
                 break
             time.sleep(0.01)
     finally:
         dvc.kill()
         dvc.wait()
-    (stage,) = stages
+    assert stage
     try:
         stage.wait(timeout=30)
     finally:
