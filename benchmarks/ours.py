@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from commands.experiments import recipe_params
 from stages.dataset.prepared import load_about, load_split
-from stages.params import Params
+from stages.params import Params, set_values
 from stages.paths import PARAMS
 
 
@@ -39,12 +39,7 @@ def _params(changes: list[str]) -> Params:
     for change in changes:
         key, given, value = change.partition("=")
         settings |= {key: yaml.load(value)} if given else recipe_params(change)
-    for key, value in settings.items():
-        *parents, name = key.split(".")
-        section = content
-        for parent in parents:
-            section = section[parent]
-        section[name] = value
+    set_values(content, settings)
     return Params.model_validate(content)
 
 

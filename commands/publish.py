@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
     check_params({})
     _check_state()
     try:
-        waiting = len(entries())
+        waiting = entries()
         deliver_all()
         sent = record_evaluations(load_about())
     except UserError:
@@ -46,8 +46,9 @@ def run(arguments: argparse.Namespace) -> None:
             "Once it is back, uv run mnist publish sends what is missing."
         ) from None
     done = f"{sent} of {len(ALL_MODELS)} runs made or completed" if sent else "it has everything already"
-    if waiting:
-        done = f"{waiting} trainings or evaluations that had waited are sent"
+    # One that another process is sending is still there.
+    if delivered := sum(not entry.exists() for entry in waiting):
+        done = f"{delivered} trainings or evaluations that had waited are sent"
     print(f"MLflow ({uri}): {done}")
 
 

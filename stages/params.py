@@ -388,6 +388,12 @@ def check_params(changes: dict[str, Any]) -> None:
     """Raise `UserError` unless params.yaml is valid, both as it stands and with `changes` (dotted keys) to it."""
     content = read_yaml(PARAMS)
     _validated(content)
+    set_values(content, changes)
+    _validated(content)
+
+
+def set_values(content: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Set `changes` (dotted keys) in the nested `content` of params.yaml; what is missing above a key is made."""
     for key, value in changes.items():
         *parents, name = key.split(".")
         section = content
@@ -396,7 +402,6 @@ def check_params(changes: dict[str, Any]) -> None:
                 section[parent] = {}
             section = section[parent]
         section[name] = value
-    _validated(content)
 
 
 def locked_params(view: type[View], stage: str, output_md5: str) -> View | None:

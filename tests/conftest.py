@@ -15,6 +15,8 @@ import pytest
 from filelock import FileLock
 from ruamel.yaml import YAML
 
+from stages.params import set_values
+
 PROJECT = Path(__file__).resolve().parent.parent
 
 # They check, show and record, and cannot change an output: editing them reruns nothing.
@@ -105,12 +107,7 @@ class Clone:
         yaml = YAML()
         path = self.folder / "params.yaml"
         content = yaml.load(path)
-        for key, value in values.items():
-            *parents, name = key.split(".")
-            section = content
-            for parent in parents:
-                section = section[parent]
-            section[name] = value
+        set_values(content, values)
         yaml.dump(content, path)
 
     def commit(self, message: str) -> None:

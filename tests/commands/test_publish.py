@@ -5,7 +5,7 @@ import shutil
 import mlflow
 import pytest
 
-from tests.commands.test_ui import free_port, serving
+from tests.servers import free_port, serving
 from tests.test_pipeline import MODELS, metrics
 
 PUBLISH = ("mnist", "publish")

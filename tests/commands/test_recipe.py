@@ -4,7 +4,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from commands.experiments import recipe_params, recipes
-from stages.params import Params
+from stages.params import Params, set_values
 from tests.conftest import PROJECT
 from tests.test_pipeline import metrics, runs
 
@@ -16,13 +16,7 @@ def in_the_project(monkeypatch):
 
 def with_recipe(name: str) -> Params:
     content = YAML(typ="safe").load(PROJECT / "params.yaml")
-    for key, value in recipe_params(name).items():
-        *parents, last = key.split(".")
-        section = content
-        for parent in parents:
-            section = section[parent]
-        assert last in section, key
-        section[last] = value
+    set_values(content, recipe_params(name))
     return Params.model_validate(content)
 
 

@@ -1,56 +1,14 @@
 """`mnist ui` serves the store that the pipeline wrote, and logged models answer over HTTP."""
 
 import json
-import os
-import signal
 import socket
-import subprocess
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from urllib.parse import unquote
 
-import psutil
 import pytest
 import requests
 
-from tests.conftest import Clone
+from tests.servers import free_port, serving
 from tests.test_pipeline import runs
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@contextmanager
-def serving(clone: Clone, *command: str, url: str, **environment: str) -> Iterator[subprocess.Popen]:
-    """Run a server in the clone until it answers at `url`, and end it, with its children, afterwards."""
-    # A file, not a pipe: a server that says more than a pipe holds would wait for a reader.
-    with tempfile.NamedTemporaryFile("w") as output:
-        server = clone.start(*command, stdout=output, **environment)
-        server.stdout = open(output.name)  # noqa: SIM115
-    try:
-        for _ in range(240):
-            assert server.poll() is None, server.stdout.read()
-            try:
-                if requests.get(url, timeout=5).ok:
-                    break
-            except requests.ConnectionError:
-                time.sleep(0.5)
-        else:
-            pytest.fail(f"{command} did not answer at {url}")
-        yield server
-    finally:
-        server.terminate()
-        try:
-            server.wait(timeout=30)
-        except psutil.TimeoutExpired:
-            # The children too.
-            os.killpg(server.pid, signal.SIGKILL)
-            raise
 
 
 def test_ui_shows_the_runs_and_names_their_comparison(reproduced):

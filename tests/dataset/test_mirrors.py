@@ -5,11 +5,10 @@ import hashlib
 import os
 import socket
 import struct
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
@@ -17,6 +16,7 @@ from stages.dataset import mirrors
 from stages.dataset.catalogue import TEST_LABELS, TRAIN_LABELS, Dataset, PublishedFile
 from stages.dataset.mirrors import NoMirrorReached, fetch
 from stages.errors import UserError
+from tests.servers import listening
 
 GOOD = gzip.compress(struct.pack(">BBBBI", 0, 0, 8, 1, 40) + bytes(range(40)), mtime=0)
 FLIPPED = GOOD[:-12] + bytes([GOOD[-12] ^ 1]) + GOOD[-11:]
@@ -31,21 +31,8 @@ def server(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
         def do_GET(self):
             answer(self)
 
-        def log_message(self, *arguments):
-            pass
-
-    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    listening.ended = threading.Event()
-    # It looks for the shutdown every 10 ms.
-    thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listening.server_port}/"
-    finally:
-        listening.ended.set()
-        listening.shutdown()
-        listening.server_close()
-        thread.join()
+    with listening(Handler) as url:
+        yield f"{url}/"
 
 
 def send(content: bytes, status: int = 200, **headers: str) -> Callable:

@@ -2,11 +2,12 @@
 
 import http.client
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests.servers import listening
 
 
 class Proxy:
@@ -132,20 +133,6 @@ def proxy_to(port: int) -> Iterator[Proxy]:
 
         do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _answer  # noqa: N815
 
-        def log_message(self, *arguments):
-            pass
-
-    class Server(ThreadingHTTPServer):
-        # MLflow sends the files of a model all at once.
-        request_queue_size = 128
-
-    listening = Server(("127.0.0.1", 0), Handler)
-    proxy = Proxy(f"http://127.0.0.1:{listening.server_port}", port)
-    thread = threading.Thread(target=listening.serve_forever)
-    thread.start()
-    try:
+    with listening(Handler) as url:
+        proxy = Proxy(url, port)
         yield proxy
-    finally:
-        listening.shutdown()
-        listening.server_close()
-        thread.join()

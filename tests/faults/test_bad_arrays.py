@@ -1,14 +1,12 @@
 """Prepared arrays that were damaged: every stage after preprocess says so before it computes anything."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.conftest import SMALL, Clone, make_clone
 from tests.faults.refusal import contents, refusal
 
 pytestmark = pytest.mark.faults
@@ -116,32 +114,12 @@ RARE = {
 }
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory) -> Clone:
-    clone = make_clone(tmp_path_factory.mktemp("prepared"), SMALL)
-    for stage in ("download", "preprocess"):
-        clone.run("python", "-m", f"stages.{stage}")
-    return clone
-
-
-@pytest.fixture
-def folder(prepared):
-    """Its data/prepared, mended after the test."""
-    folder = prepared.folder / "data/prepared"
-    good = contents(folder)
-    yield folder
-    shutil.rmtree(folder)
-    folder.mkdir()
-    for name, content in good.items():
-        (folder / name).write_bytes(content)
-
-
 @pytest.mark.parametrize(
     "fault", [pytest.param(fault, marks=pytest.mark.long) if fault in RARE else fault for fault in FAULTS]
 )
-def test_a_damaged_array_is_named_before_anything_is_drawn(prepared, folder, fault):
+def test_a_damaged_array_is_named_before_anything_is_drawn(prepared, arrays, fault):
     damage, file, reason = FAULTS[fault]
-    damage(folder)
+    damage(arrays)
     reports = contents(prepared.folder / "reports")
     error = refusal(prepared, *EXPLORE)
     assert error.startswith(f"error: data/prepared/{file}: ")
@@ -158,8 +136,8 @@ def test_a_damaged_array_is_named_before_anything_is_drawn(prepared, folder, fau
         *(pytest.param(name, marks=pytest.mark.long) for name in ("train_mlp", "train_cnn", "evaluate")),
     ],
 )
-def test_each_stage_names_it_before_it_computes(prepared, folder, stage):
-    FAULTS["NaN"][0](folder)
+def test_each_stage_names_it_before_it_computes(prepared, arrays, stage):
+    FAULTS["NaN"][0](arrays)
     models = contents(prepared.folder / "models")
     assert "data/prepared/train_images.npy: values from nan" in refusal(prepared, "python", "-m", f"stages.{stage}")
     assert contents(prepared.folder / "models") == models
@@ -168,9 +146,9 @@ def test_each_stage_names_it_before_it_computes(prepared, folder, stage):
 
 
 @pytest.mark.long
-def test_the_remedy_of_the_error_mends_it(prepared, folder):
-    good = contents(folder)
-    FAULTS["an array cut short"][0](folder)
+def test_the_remedy_of_the_error_mends_it(prepared, arrays):
+    good = contents(arrays)
+    FAULTS["an array cut short"][0](arrays)
     assert "dvc repro --force preprocess" in refusal(prepared, *EXPLORE)
     prepared.run("dvc", "repro", "--force", "preprocess")
-    assert contents(folder) == good
+    assert contents(arrays) == good

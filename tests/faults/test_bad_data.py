@@ -12,7 +12,6 @@ import pytest
 
 from stages.dataset.catalogue import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
 from stages.dataset.idx import write_idx
-from tests.conftest import SMALL, Clone, make_clone
 from tests.faults.refusal import PEAK, contents, peak, refusal
 
 pytestmark = pytest.mark.faults
@@ -133,33 +132,6 @@ RARE = {
     "no manifest",
     "test for training",
 }
-
-
-def put_back(folder: Path, files: dict[str, bytes]) -> None:
-    for name, content in files.items():
-        path = folder / name
-        if path.is_dir():
-            path.rmdir()
-        path.unlink(missing_ok=True)
-        path.write_bytes(content)
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory) -> Clone:
-    """A clone that has the raw digits, and what preprocess makes of them."""
-    clone = make_clone(tmp_path_factory.mktemp("prepared"), SMALL)
-    clone.run("python", "-m", "stages.download")
-    clone.run(*PREPROCESS)
-    return clone
-
-
-@pytest.fixture
-def raw(prepared):
-    """Its raw files, mended after the test."""
-    folder = prepared.folder / "data/raw"
-    good = contents(folder)
-    yield folder
-    put_back(folder, good)
 
 
 @pytest.mark.parametrize(

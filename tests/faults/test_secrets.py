@@ -7,9 +7,9 @@ import pytest
 from stages.dataset.mirrors import NoMirrorReached, fetch
 from stages.errors import UserError
 from stages.tracking.store import tracking_uri
-from tests.commands.test_ui import free_port, serving
 from tests.conftest import Clone
 from tests.dataset.test_mirrors import GOOD, dataset, send, server
+from tests.servers import free_port, serving
 
 pytestmark = pytest.mark.faults
 

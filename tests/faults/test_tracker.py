@@ -9,9 +9,9 @@ from contextlib import closing
 import mlflow
 import pytest
 
-from tests.commands.test_ui import free_port, serving
 from tests.conftest import Clone
 from tests.faults.proxy import Proxy, after, failing, hang_up, losing_first_answers, proxy_to, slow
+from tests.servers import free_port, serving
 from tests.test_pipeline import locked
 
 pytestmark = pytest.mark.faults

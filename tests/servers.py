@@ -1,0 +1,78 @@
+"""Servers on 127.0.0.1 that are there no longer than the test."""
+
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import psutil
+import pytest
+import requests
+
+from tests.conftest import Clone
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def serving(clone: Clone, *command: str, url: str, **environment: str) -> Iterator[subprocess.Popen]:
+    """Run a server in the clone until it answers at `url`, and end it, with its children, afterwards."""
+    # A file, not a pipe: a server that says more than a pipe holds would wait for a reader.
+    with tempfile.NamedTemporaryFile("w") as output:
+        server = clone.start(*command, stdout=output, **environment)
+        server.stdout = open(output.name)  # noqa: SIM115
+    try:
+        for _ in range(240):
+            assert server.poll() is None, server.stdout.read()
+            try:
+                if requests.get(url, timeout=5).ok:
+                    break
+            except requests.ConnectionError:
+                time.sleep(0.5)
+        else:
+            pytest.fail(f"{command} did not answer at {url}")
+        yield server
+    finally:
+        server.terminate()
+        try:
+            server.wait(timeout=30)
+        except psutil.TimeoutExpired:
+            # The children too.
+            os.killpg(server.pid, signal.SIGKILL)
+            raise
+
+
+class _Server(ThreadingHTTPServer):
+    # MLflow sends the files of a model all at once.
+    request_queue_size = 128
+
+
+@contextmanager
+def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Have requests answered by `handler` on a free port, without a log, and yield the URL.
+
+    `server.ended` of a handler is set when an answer without an end has to end.
+    """
+    handler.log_message = lambda *_: None
+    server = _Server(("127.0.0.1", 0), handler)
+    server.ended = threading.Event()
+    # It looks for the shutdown every 10 ms.
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.ended.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
