@@ -23,9 +23,13 @@ def integrated_gradients(model, images: np.ndarray, classes: np.ndarray) -> np.n
     integers (n,). (Sundararajan, Taly & Yan, "Axiomatic Attribution for Deep Networks", 2017.)
     """
     shares = ((np.arange(STEPS) + 0.5) / STEPS).astype(np.float32)
-    path = (shares[:, None, None, None] * images).reshape(-1, *images.shape[1:])
-    gradients = input_gradients(model, path, np.tile(classes, STEPS)).reshape(STEPS, *images.shape)
-    return gradients.mean(axis=0) * images
+    # A model that averages makes so many images of each, and all of them at once would take gigabytes.
+    _, averaged = network_inside(model)
+    gradients = []
+    for some in np.array_split(shares, min(averaged, STEPS)):
+        path = (some[:, None, None, None] * images).reshape(-1, *images.shape[1:])
+        gradients.append(input_gradients(model, path, np.tile(classes, len(some))).reshape(-1, *images.shape))
+    return np.concatenate(gradients).mean(axis=0) * images
 
 
 def block_importance(predict: Callable, images: np.ndarray, labels: np.ndarray) -> np.ndarray:

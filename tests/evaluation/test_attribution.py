@@ -19,9 +19,11 @@ def network(build, name: str) -> keras.Model:
     return build(section(name, batch_norm=False), 8, 8, 3)
 
 
-@pytest.mark.parametrize(("build", "name"), [(build_mlp, "mlp"), (build_cnn, "cnn")])
-def test_integrated_gradients_add_up_to_the_difference_to_a_black_image(build, name):
-    model = network(build, name)
+@pytest.mark.parametrize(
+    ("build", "name", "shift"), [(build_mlp, "mlp", 0), (build_cnn, "cnn", 0), (build_mlp, "mlp", 2)]
+)
+def test_integrated_gradients_add_up_to_the_difference_to_a_black_image(build, name, shift):
+    model = averaged(network(build, name), shift)
     attributions = integrated_gradients(model, IMAGES, CLASSES)
     assert attributions.shape == IMAGES.shape
     images, black = (model.predict(each, verbose=0)[np.arange(6), CLASSES] for each in (IMAGES, np.zeros_like(IMAGES)))

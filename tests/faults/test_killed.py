@@ -89,17 +89,20 @@ def kill(clone: Clone, random: random.Random, stage: str, seconds: float, **envi
     return True
 
 
-def kill_and_go_on(clone: Clone, undisturbed: Path, kills: dict[str, int], seconds: dict[str, float], seed: int) -> int:
-    """Kill each stage so often, then let the pipeline end; check all that it promises, and return how often it was."""
+def kill_and_go_on(
+    clone: Clone, undisturbed: Path, kills: dict[str, int], seconds: dict[str, float], seed: int
+) -> None:
+    """Kill each stage so often, then let the pipeline end, and check all that it promises."""
     chance = random.Random(seed)
     temporary = clone.folder.with_name(f"{clone.folder.name}-tmp")
     temporary.mkdir()
-    killed = 0
     for stage, times in kills.items():
         if stage in NEEDS:
             clone.run("dvc", "repro", *NEEDS[stage], TMPDIR=str(temporary))
         for _ in range(times):
-            killed += kill(clone, chance, stage, seconds[stage], TMPDIR=str(temporary))
+            # It may be over before.
+            while not kill(clone, chance, stage, seconds[stage], TMPDIR=str(temporary)):
+                pass
         assert "Traceback" not in clone.run("dvc", "repro", stage, TMPDIR=str(temporary)).stdout
         if (clone.folder / ".checkpoints").exists():
             # One of those before was not killed in time, and DVC took its model: it is the next training that goes on.
@@ -120,7 +123,6 @@ def kill_and_go_on(clone: Clone, undisturbed: Path, kills: dict[str, int], secon
     for name, of_name in runs(clone, clone_experiment(clone)).items():
         assert {run.info.status for run in of_name} <= {"FINISHED", "KILLED"}
         assert len([run for run in of_name if "dvc.model_md5" in run.data.tags]) == 1, name
-    return killed
 
 
 def clone_experiment(clone: Clone) -> str:
@@ -171,7 +173,7 @@ def test_a_killed_training_ends_with_the_bytes_of_an_unbroken_one(checked_out):
 def test_a_pipeline_that_is_killed_three_times_ends_as_if_nothing_had_been(tmp_path, reproduced):
     clone = make_clone(tmp_path / "killed", SMALL)
     seconds = {"preprocess": 1.0, "train-cnn": 5.0, "evaluate": 5.0}
-    assert kill_and_go_on(clone, reproduced.folder, dict.fromkeys(seconds, 1), seconds, seed=0) == 3
+    kill_and_go_on(clone, reproduced.folder, dict.fromkeys(seconds, 1), seconds, seed=0)
 
 
 @pytest.mark.long
@@ -179,10 +181,8 @@ def test_a_pipeline_that_is_killed_forty_times_ends_as_if_nothing_had_been(tmp_p
     undisturbed = make_clone(tmp_path / "undisturbed", SMALL)
     seconds = run_undisturbed(undisturbed)
     clone = make_clone(tmp_path / "killed", SMALL)
-    kills = dict.fromkeys(STAGES, 5) | {"train-mlp": 8, "train-cnn": 8, "evaluate": 8}
-    killed = kill_and_go_on(clone, undisturbed.folder, kills, seconds, seed=1)
-    print(f"killed {killed} times")
-    assert killed >= 30
+    kills = dict.fromkeys(STAGES, 5) | {"train-mlp": 7, "train-cnn": 7, "evaluate": 6}
+    kill_and_go_on(clone, undisturbed.folder, kills, seconds, seed=1)
 
 
 @pytest.mark.long
@@ -191,4 +191,4 @@ def test_the_pipeline_on_mnist_that_is_killed_six_times_ends_as_if_nothing_had_b
     seconds = run_undisturbed(undisturbed)
     clone = make_clone(tmp_path / "killed", {})
     kills = {"preprocess": 1, "train-mlp": 2, "train-cnn": 2, "train-random-forest": 1}
-    assert kill_and_go_on(clone, undisturbed.folder, kills, seconds, seed=2) == 6
+    kill_and_go_on(clone, undisturbed.folder, kills, seconds, seed=2)
