@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import psutil
 import pytest
@@ -50,6 +51,19 @@ def serving(clone: Clone, *command: str, url: str, **environment: str) -> Iterat
             # The children too.
             os.killpg(server.pid, signal.SIGKILL)
             raise
+
+
+@contextmanager
+def mlflow_server(store: Path) -> Iterator[int]:
+    """Run a tracking server that keeps all in `store`, and yield its port."""
+    port = free_port()
+    command = (
+        "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+        "--backend-store-uri", f"sqlite:///{store / 'server.db'}", "--artifacts-destination", str(store / "files"),
+    )  # fmt: skip
+    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with serving(Clone(store), *command, url=f"http://127.0.0.1:{port}/health", **quiet):
+        yield port
 
 
 class _Server(ThreadingHTTPServer):

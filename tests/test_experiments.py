@@ -2,7 +2,7 @@
 
 import time
 
-from tests.test_pipeline import metrics, runs
+from tests.project import metrics, runs
 
 
 def test_runs_of_a_temporary_experiment_land_in_the_main_store(checked_out):

@@ -3,7 +3,7 @@
 import shutil
 
 from stages.fingerprints import file_md5, folder_md5
-from tests.test_pipeline import runs
+from tests.project import runs
 
 FOREST = "models/random_forest.skops"
 

@@ -5,8 +5,8 @@ import shutil
 import mlflow
 import pytest
 
-from tests.servers import free_port, serving
-from tests.test_pipeline import MODELS, metrics
+from tests.project import MODELS, metrics
+from tests.servers import mlflow_server
 
 PUBLISH = ("mnist", "publish")
 
@@ -25,13 +25,8 @@ def contents(uri: str) -> dict:
 
 
 def test_a_fresh_server_gets_each_model_once(checked_out, tmp_path_factory):
-    port, store = free_port(), tmp_path_factory.mktemp("server")
-    uri = f"http://127.0.0.1:{port}"
-    server = (
-        "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
-        "--backend-store-uri", f"sqlite:///{store / 'server.db'}", "--artifacts-destination", str(store / "files"),
-    )  # fmt: skip
-    with serving(checked_out, *server, url=f"{uri}/health", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"):
+    with mlflow_server(tmp_path_factory.mktemp("server")) as port:
+        uri = f"http://127.0.0.1:{port}"
         # From a folder inside, as a user may.
         done = checked_out.run("bash", "-c", "cd reports && mnist publish", MLFLOW_TRACKING_URI=uri)
         assert "3 of 3 runs made or completed" in done.stdout

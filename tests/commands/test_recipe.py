@@ -6,7 +6,7 @@ from ruamel.yaml import YAML
 from commands.experiments import recipe_params, recipes
 from stages.params import Params, set_values
 from tests.conftest import PROJECT
-from tests.test_pipeline import metrics, runs
+from tests.project import metrics, runs
 
 
 @pytest.fixture(autouse=True)

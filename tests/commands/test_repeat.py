@@ -5,7 +5,7 @@ import statistics
 
 import pytest
 
-from tests.test_pipeline import MODELS, metrics, runs
+from tests.project import MODELS, metrics, runs
 
 
 def test_two_seeds_give_mean_and_standard_deviation(checked_out):

@@ -7,8 +7,8 @@ from urllib.parse import unquote
 import pytest
 import requests
 
+from tests.project import runs
 from tests.servers import free_port, serving
-from tests.test_pipeline import runs
 
 
 def test_ui_shows_the_runs_and_names_their_comparison(reproduced):

@@ -65,9 +65,10 @@ def test_an_error_while_the_next_images_are_made_reaches_the_training():
         yield IMAGES, LABELS
         raise OSError("disk gone")
 
-    seen = []
+    made = one_ahead(broken())
+    assert next(made) == (IMAGES, LABELS)
     with pytest.raises(OSError, match="disk gone"):
-        seen += list(one_ahead(broken()))
+        next(made)
     assert list(one_ahead(iter([]))) == []
 
 

@@ -3,7 +3,7 @@
 import mlflow
 import numpy as np
 
-from tests.test_pipeline import MODELS, client, metrics, runs
+from tests.project import MODELS, client, metrics, runs
 
 
 def test_the_champion_is_the_best_on_the_validation_images_and_predicts(reproduced):

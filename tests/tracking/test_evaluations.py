@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from tests.test_pipeline import MODELS, metrics, runs
+from tests.project import MODELS, metrics, runs
 
 
 def test_a_store_without_the_runs_gets_them_from_the_files(checked_out):

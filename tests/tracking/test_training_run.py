@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from tests.conftest import Clone
-from tests.test_pipeline import client, metrics, runs
+from tests.project import client, metrics, runs
 
 FOREST = ("python", "-m", "stages.train_random_forest")
 

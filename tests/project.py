@@ -1,0 +1,47 @@
+"""What the project consists of, and what a run of it has left in a clone."""
+
+import json
+import re
+
+import mlflow
+from ruamel.yaml import YAML
+
+from tests.conftest import Clone
+
+# Nothing listens on port 9: with it as the proxy no public mirror can be reached, on any machine.
+OFFLINE = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9")
+OFFLINE |= {"DATA_MIRROR": "", "NO_PROXY": "", "no_proxy": ""}
+MODELS = {"mlp": "mlp", "cnn": "cnn", "random_forest": "random-forest"}
+STAGES = ["download", "preprocess", "explore", "train-mlp", "train-cnn", "train-random-forest", "evaluate"]
+
+
+def ran(output: str) -> list[str]:
+    """The stages whose command ran, from the console of `dvc repro`."""
+    return re.findall(r"Running stage '([\w-]+)'", output)
+
+
+def restored(output: str) -> list[str]:
+    return re.findall(r"Stage '([\w-]+)' is cached - skipping run", output)
+
+
+def metrics(clone: Clone) -> dict:
+    return json.loads((clone.folder / "reports/metrics.json").read_text())
+
+
+def client(clone: Clone) -> mlflow.MlflowClient:
+    return mlflow.MlflowClient(f"sqlite:///{clone.folder / 'mlflow.db'}")
+
+
+def runs(clone: Clone, experiment: str = "digits") -> dict[str, list]:
+    """The MLflow runs by name, newest first."""
+    found = client(clone).get_experiment_by_name(experiment)
+    by_name: dict[str, list] = {}
+    for run in client(clone).search_runs([found.experiment_id], order_by=["start_time DESC"]):
+        by_name.setdefault(run.info.run_name, []).append(run)
+    return by_name
+
+
+def locked(clone: Clone, stage: str) -> dict[str, str]:
+    """The md5 of each output of `stage` in dvc.lock."""
+    lock = YAML(typ="safe").load(clone.folder / "dvc.lock")
+    return {out["path"]: out["md5"] for out in lock["stages"][stage]["outs"]}
