@@ -11,6 +11,7 @@ import numpy as np
 from benchmarks.results import PROJECT, WORK, Record, Results, clone, last_json, run
 
 PEERS = PROJECT / "benchmarks" / "peers"
+PLAIN_FOREST = [f"train.random_forest.{value}" for value in ("features=pixels", "n_estimators=100", "bootstrap=true")]
 # Peer, rounds, and what runs beside it: name, model, params, and the share of validation images.
 # The peers of slides-mlp and notes-2023 split off 0.2, as these write-ups do, the others 0.1.
 ROUNDS = [
@@ -24,11 +25,13 @@ ROUNDS = [
         "sklearn_forest",
         3,
         [
-            ("plain forest", "random_forest", ["train.random_forest.features=pixels"], 0.1),
+            ("plain forest", "random_forest", PLAIN_FOREST, 0.1),
             ("default forest", "random_forest", [], 0.1),
         ],
     ),
 ]
+# What runs beside a script that trains something else.
+OTHER_TRAININGS = {"fast MLP", "fast CNN", "default forest"}
 FOREST = [
     ("blog-forest", ["blog-forest"]),
     ("fast forest, 3,000 images", ["fast", "train.random_forest.train_samples=3000"]),
@@ -90,7 +93,7 @@ def _write_the_same_images(folder: Path, target: Path) -> None:
     """Write the 3,000 images that blog-forest trains on, in the format of MNIST."""
     from stages.dataset.idx import write_idx
     from stages.dataset.prepared import Split
-    from stages.train_random_forest import subset
+    from stages.dataset.subset import subset
 
     prepared = folder / "data" / "prepared"
     training = Split(np.load(prepared / "train_images.npy"), np.load(prepared / "train_labels.npy"))

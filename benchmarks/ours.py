@@ -69,16 +69,18 @@ def _network(model: str, params: Params):
 def _forest(params: Params):
     from sklearn.ensemble import RandomForestClassifier
 
+    from stages.dataset.subset import subset
     from stages.learners.features import FEATURES
-    from stages.train_random_forest import grow, subset
+    from stages.train_random_forest import grow
 
     section, seed = params.train.random_forest, params.runtime.seed
     training = subset(load_split("train"), section.train_samples, seed)
 
     def fit() -> RandomForestClassifier:
         forest = grow(section, seed, FEATURES[section.features](training.images), training.labels)
-        # What R's importance = TRUE computes while it grows the forest.
-        _ = forest.feature_importances_
+        if section.train_samples:
+            # What R's importance = TRUE computes while it grows the forest on so many images.
+            _ = forest.feature_importances_
         return forest
 
     return fit, lambda forest, images: forest.predict_proba(FEATURES[section.features](images))

@@ -9,8 +9,9 @@ from benchmarks.results import WORK, Record, Results, clone, last_json, run
 
 
 def measure(results: Results) -> None:
-    results.measure("own work", 1, lambda: _own_work(clone("own-work")))
-    results.measure("cold", 1, _cold)
+    for number in range(1, 4):
+        results.measure("own work", number, lambda: _own_work(clone("own-work")))
+        results.measure("cold", number, _cold)
     for number in range(1, 6):
         results.measure("nothing to do", number, lambda: _seconds("dvc", "repro", folder=clone("cold")))
 

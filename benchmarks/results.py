@@ -14,7 +14,16 @@ from stages.provenance import cores, cpu_name
 WORK = Path(__file__).parent / "rounds"
 PROJECT = Path(__file__).parent.parent
 # What the measurements depend on.
-MEASURED = ("benchmarks/peers", "commands", "dvc.yaml", "params.yaml", "pyproject.toml", "recipes", "stages")
+MEASURED = (
+    "benchmarks/peers",
+    *(f"benchmarks/{name}.py" for name in ("accuracy", "fit", "ours", "own_work", "pipeline", "scaling")),
+    "commands",
+    "dvc.yaml",
+    "params.yaml",
+    "pyproject.toml",
+    "recipes",
+    "stages",
+)
 Record = dict[str, Any]
 
 

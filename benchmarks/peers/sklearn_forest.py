@@ -1,4 +1,4 @@
-"""A random forest of 100 trees on the pixels of all training images."""
+"""A random forest of 100 trees on the pixels of nine tenths of the training images."""
 
 import time
 
@@ -6,7 +6,8 @@ from mnist import load_data, report
 from sklearn.ensemble import RandomForestClassifier
 
 (x_train, y_train), (x_test, y_test) = load_data()
-x_train = x_train.reshape(60000, 784) / 255
+# As many as the networks of the other scripts, which keep a tenth for validation.
+x_train, y_train = x_train[:54000].reshape(54000, 784) / 255, y_train[:54000]
 x_test = x_test.reshape(10000, 784) / 255
 
 start = time.perf_counter()
