@@ -5,15 +5,16 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
+
+from dvc.repo import Repo
 
 from commands.dvc_console import run_dvc
 from stages.errors import UserError, without_credentials
 from stages.fingerprints import file_md5, folder_md5
 from stages.models import ALL_MODELS
 from stages.paths import PREPARED
-from stages.provenance import main_repository
+from stages.provenance import cached, main_repository
 from stages.tracking.record import DIFF, MODEL_MD5, REPEAT_OF
 from stages.tracking.store import connect, first_line, tracking_uri
 
@@ -44,17 +45,17 @@ def run(arguments: argparse.Namespace) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{arguments.folder}: exists and is not an empty folder; name another one")
     tags, diff = _find(arguments.run_id)
-    cache = _cache_of(main_repository())
+    cache = Repo(str(main_repository())).cache.local_cache_dir
     try:
         _check_out_code(folder, tags["git.commit"], diff)
-        _dvc(folder, "cache", "dir", "--quiet", "--local", str(cache))
+        _dvc(folder, "cache", "dir", "--quiet", "--local", cache)
         _dvc(folder, "repro", "preprocess")
-        _bring_back(folder / PREPARED, tags["dvc.data_md5"], cache)
+        _bring_back(folder / PREPARED, tags["dvc.data_md5"])
         if MODEL_MD5 in tags:
             # From DVC's run cache if it is there; else trained again, which MLflow shows as a repeat.
             _dvc(folder, "repro", "--single-item", tags["dvc.stage"])
             (model,) = (model for model in ALL_MODELS if model.stage == tags["dvc.stage"])
-            _bring_back(folder / model.file, tags[MODEL_MD5], cache)
+            _bring_back(folder / model.file, tags[MODEL_MD5])
     except BaseException:
         # What was made is in DVC's cache.
         shutil.rmtree(folder, ignore_errors=True)
@@ -98,7 +99,7 @@ def _check_out_code(folder: Path, commit: str, diff: Path | None) -> None:
         _git(folder, "apply", "--whitespace=nowarn", str(diff))
 
 
-def _bring_back(path: Path, md5: str, cache: Path) -> None:
+def _bring_back(path: Path, md5: str) -> None:
     """Make sure that `path` has the bytes of the run.
 
     DVC's run cache knows one result per state, the latest; where another processor has made other
@@ -106,16 +107,16 @@ def _bring_back(path: Path, md5: str, cache: Path) -> None:
     """
     if _md5(path) == md5:
         return
-    made, cached = _md5(path), _object(cache, md5)
-    if cached.is_file() and md5.endswith(".dir"):
+    made, copy = _md5(path), cached(md5)
+    if copy.is_file() and md5.endswith(".dir"):
         shutil.rmtree(path)
-        for entry in json.loads(cached.read_text()):
+        for entry in json.loads(copy.read_text()):
             target = path / entry["relpath"]
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(_object(cache, entry["md5"]), target)
-    elif cached.is_file():
+            shutil.copyfile(cached(entry["md5"]), target)
+    elif copy.is_file():
         path.unlink()
-        shutil.copyfile(cached, path)
+        shutil.copyfile(copy, path)
     if _md5(path) != md5:
         raise UserError(
             f"{path.name} has other bytes (md5 {made}) than the run's ({md5}), which are not in DVC's cache\n"
@@ -125,18 +126,6 @@ def _bring_back(path: Path, md5: str, cache: Path) -> None:
 
 def _md5(path: Path) -> str:
     return folder_md5(path) if path.is_dir() else file_md5(path)
-
-
-def _object(cache: Path, md5: str) -> Path:
-    return cache / "files" / "md5" / md5[:2] / md5[2:]
-
-
-def _cache_of(repository: Path) -> Path:
-    command = (sys.executable, "-m", "dvc", "cache", "dir")
-    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise UserError(f"{repository}: DVC does not tell its cache: {done.stderr.strip().splitlines()[-1]}")
-    return repository / done.stdout.strip()
 
 
 def _git(folder: Path, *arguments: str) -> None:

@@ -9,9 +9,10 @@ from dvc.exceptions import DvcException
 
 from commands.dvc_console import run_dvc
 from stages.errors import UserError
-from stages.params import check_params, read_yaml
+from stages.params import check_params
 from stages.paths import METRICS
 from stages.tracking.store import first_line
+from stages.yaml_file import read_yaml
 
 RECIPES = Path("recipes")
 
@@ -19,9 +20,10 @@ RECIPES = Path("recipes")
 def run_experiment(name: str, params: dict[str, Any]) -> dict[str, dict[str, float]]:
     """Run the pipeline with `params` (dotted keys) as the experiment `name`, and return its metrics.
 
-    An earlier experiment of that name is replaced; what it trained is in DVC's cache.
+    An earlier experiment of that name is replaced; what it trained is in DVC's cache. Raises `UserError` where the
+    params are not valid or the pipeline fails.
     """
-    # Of DVC the mistake would come in other words, and only when the stage that it concerns has its turn.
+    # DVC would report a mistake in its own words, and only when the stage that it concerns has its turn.
     check_params(params)
     # The name may be free: then DVC complains, and that is all right.
     run_dvc("exp", "remove", "--quiet", name, quiet=True)

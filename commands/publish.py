@@ -31,13 +31,16 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 def run(arguments: argparse.Namespace) -> None:
     uri = without_credentials(tracking_uri())
     os.chdir(main_repository())
-    # Of DVC a mistake in them would come in other words.
+    # DVC would report a mistake in params.yaml in its own words.
     check_params({})
     _check_state()
     try:
         waiting = entries()
-        deliver_all()
-        sent = record_evaluations(load_about())
+        try:
+            deliver_all()
+        finally:
+            # One refusal need not keep the others waiting.
+            sent = record_evaluations(load_about())
     except UserError:
         raise
     except Exception as error:

@@ -57,11 +57,14 @@ def run(arguments: argparse.Namespace) -> None:
     _print_table(summary, len(seeds))
     print(f"Every value: {file}", flush=True)
     try:
-        record_repeats(prefix, list(seeds), summary)
+        recorded = record_repeats(prefix, list(seeds), summary)
     except Exception as error:
         print(f"warning: MLflow did not take mean and standard deviation: {first_line(error)}")
-    else:
+        return
+    if recorded:
         print(f'In MLflow (uv run mnist ui): the run "{prefix}: {len(seeds)} seeds"')
+    else:
+        print("warning: MLflow does not have these trainings, and so not their mean and standard deviation")
 
 
 def _file(recipe: str | None) -> Path:

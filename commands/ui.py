@@ -19,7 +19,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "ui",
         help="open MLflow on the store of this project",
         description="Start MLflow's UI on the store of this project (or on MLFLOW_TRACKING_URI), and print "
-        "the address of the comparison of the last three runs. Ctrl-C ends it.",
+        "the address of a comparison of each model's newest run. Ctrl-C ends it.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=5000, help="port to listen on (default: %(default)s)")

@@ -11,7 +11,8 @@ class UserError(Exception):
 def without_credentials(text: str) -> str:
     """Return `text` without the user and password of every URL in it, also of a URL that is not well formed.
 
-    The values of all parameters of URLs go too: keys and signatures have many names.
+    The values of all parameters of URLs go too: keys and signatures have many names. So do those of
+    MLFLOW_TRACKING_PASSWORD and MLFLOW_TRACKING_TOKEN, wherever they stand.
     """
     for name in ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"):
         # As a header that cannot be sent, say: it comes without a name.

@@ -97,7 +97,7 @@ def _check_gate(metrics: dict[str, dict[str, float]], gate: Gate) -> None:
         return
     message = f"gate: {', '.join(missed)} below gate.minimum_accuracy of params.yaml; see the table"
     if gate.enforce:
-        raise UserError(f"{message}\nEverything is written and logged. gate.enforce: false makes this a warning.")
+        raise UserError(f"{message}\nEverything is written. gate.enforce: false makes this a warning.")
     print_notice(message)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 
 def file_md5(path: Path) -> str:
+    """Return the md5 that dvc.lock records for the file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()
 

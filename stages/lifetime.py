@@ -1,19 +1,17 @@
 """The ends that a process does not choose: Ctrl-C, SIGTERM, a closed terminal, a DVC that is gone."""
 
+import io
 import os
-import platform
-import re
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import psutil
-from filelock import FileLock, Timeout
 
 # What stands between DVC and the stage where a shell starts its command as a child.
 SHELLS = {"sh", "ash", "bash", "busybox", "csh", "dash", "fish", "ksh", "tcsh", "zsh"}
@@ -25,6 +23,30 @@ def unwind_on_signals() -> None:
     for number in _heeded(signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     sys.unraisablehook = _again
+
+
+def outlive_readers() -> None:
+    """Have the work go on where its output cannot be written any more, or not in this encoding.
+
+    Nobody reads `dvc repro | head` to its end, a `tee` is killed, the disk with the log is full.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+            stream.write, stream.flush = (_or_not_at_all(stream, each) for each in (stream.write, stream.flush))
+
+
+def _or_not_at_all(stream: io.TextIOWrapper, action: Callable) -> Callable:
+    def attempt(*arguments: str) -> Any:
+        try:
+            return action(*arguments)
+        except OSError:
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())
+            # Also what the stream still holds.
+            return action(*arguments)
+
+    return attempt
 
 
 @contextmanager
@@ -78,61 +100,20 @@ def _adopts_orphans(process: psutil.Process) -> bool:
 
 
 def _watch(dvc: psutil.Process) -> None:
-    while is_running(dvc):
+    while _is_running(dvc):
         time.sleep(1)
-    print("dvc is gone: ending with it", file=sys.stderr, flush=True)
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def is_running(process: psutil.Process) -> bool:
-    """Return whether `process` still works: a zombie has ended, only nobody has asked how."""
     try:
+        print("dvc is gone: ending with it", file=sys.stderr, flush=True)
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _is_running(process: psutil.Process) -> bool:
+    try:
+        # A zombie has ended, only nobody has asked how.
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-@contextmanager
-def one_at_a_time(name: str) -> Iterator[None]:
-    """Wait until no other process is in a block of that `name` in this folder.
-
-    A stage whose DVC was killed ends soon after it, not with it.
-    """
-    folder = Path(".dvc/tmp")
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f"{name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print("waiting for another process that runs this stage here", flush=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def process_name() -> str:
-    """Return a name for this process that no other has, on this host or another, now or later."""
-    return f"{platform.node()}-{os.getpid()}-{_started(psutil.Process()):.0f}"
-
-
-def is_gone(name: str) -> bool:
-    """Return whether the process with that `process_name` has ended; one of another host is taken to go on."""
-    found = re.fullmatch(rf"{re.escape(platform.node())}-(\d+)-(\d+)", name)
-    if not found:
-        return False
-    try:
-        process = psutil.Process(int(found[1]))
-        # Another process may have got the number meanwhile.
-        return not is_running(process) or abs(_started(process) - int(found[2])) > 2
-    except psutil.NoSuchProcess:
-        return True
-
-
-def _started(process: psutil.Process) -> float:
-    """Return when `process` started, in seconds after the boot: setting the clock does not change that."""
-    return process.create_time() - psutil.boot_time()
 
 
 def _heeded(*numbers: signal.Signals) -> list[signal.Signals]:

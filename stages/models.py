@@ -8,7 +8,7 @@ from stages.params import TrainCnnParams, TrainMlpParams, TrainRandomForestParam
 from stages.paths import MODELS, REPORTS
 
 # It deskews and augments images, and finds their gradients.
-IMAGES = "opencv-python-headless"
+OPENCV = "opencv-python-headless"
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Model:
     def packages(self) -> tuple[str, ...]:
         """The packages that its weights come from, and that it needs to be loaded."""
         if self.history is None:
-            return ("scikit-learn", "skops", "numpy", IMAGES)
-        return ("keras", os.environ.get("KERAS_BACKEND", "tensorflow"), "numpy", IMAGES)
+            return ("scikit-learn", "skops", "numpy", OPENCV)
+        return ("keras", os.environ.get("KERAS_BACKEND", "tensorflow"), "numpy", OPENCV)
 
 
 MLP = Model("mlp", "MLP", TrainMlpParams, MODELS / "mlp.keras", MODELS / "mlp_history.csv")

@@ -4,12 +4,10 @@ The schema only checks: it holds no default, so that editing it cannot change wh
 Every `description` says what is allowed, in the words of the error message.
 """
 
-import difflib
 import itertools
 import math
 from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -21,17 +19,14 @@ from pydantic import (
     model_validator,
 )
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
+from ruamel.yaml.error import YAMLError
 
 from stages.dataset.catalogue import CATALOGUE, Dataset
 from stages.errors import UserError
+from stages.params_errors import explain
 from stages.paths import LOCK, PARAMS
+from stages.yaml_file import read_yaml
 
-# Seven times this project's own file, and less than a second of the parser's time.
-MAX_BYTES = 50_000
-# Twice that of this project's own; the parser's time grows with its square.
-MAX_DEPTH = 12
 # Blocks, and hidden layers: deeper networks do not learn without residual connections, and take minutes to start.
 MAX_LAYERS = 20
 # Each takes 44 bytes in training (measured): its gradient, two moments of Adam, copies for the checkpoint.
@@ -146,13 +141,6 @@ class Network(Section):
             )
         return self
 
-    @property
-    def dropout_per_layer(self) -> list[float]:
-        """One share per hidden layer."""
-        if isinstance(self.dropout, list):
-            return self.dropout
-        return [self.dropout] * len(self.hidden_units)
-
     def _dense_size(self, inputs: int, classes: int) -> tuple[int, int]:
         layers = [inputs, *self.hidden_units, classes]
         return sum(before * after for before, after in itertools.pairwise(layers)), sum(layers)
@@ -238,10 +226,6 @@ AccuraciesByDataSet = create_model(
 class Gate(Section):
     enforce: Flag
     minimum_accuracy: AccuraciesByDataSet
-
-    def minimum(self, dataset: str, model: str) -> float:
-        """Return the accuracy that `model` must reach on `dataset`."""
-        return getattr(getattr(self.minimum_accuracy, dataset), model)
 
 
 class Params(Section):
@@ -374,10 +358,6 @@ class EvaluateParams:
 View = TypeVar("View")
 
 
-# Pydantic's words for a key that is not in the schema, and for one that is no text.
-UNKNOWN = ("extra_forbidden", "invalid_key")
-
-
 def load_params(view: type[View]) -> View:
     """Check the whole of params.yaml and return the `view` of it; raises `UserError` for any mistake in it."""
     params = _validated(read_yaml(PARAMS))
@@ -428,161 +408,10 @@ def _resolve(params: Params, key: str) -> Any:
     return value
 
 
-def read_yaml(path: Path) -> Any:
-    """Return what stands in a YAML file that a user edits; raises `UserError` for one that cannot be read.
-
-    Anchors and aliases are refused: DVC's --set-param would change every place that shares a value, and few lines of
-    them stand for more values than memory holds.
-    """
-    try:
-        with open(path, "rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(content) > MAX_BYTES:
-        raise UserError(f"{path}: is longer than {MAX_BYTES:,} bytes; it should hold params, no data")
-    try:
-        text, depth = content.decode("utf-8"), 0
-        for event in _yaml().parse(text):
-            depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
-            if depth > MAX_DEPTH:
-                raise UserError(f"{path}, line {event.start_mark.line + 1}: nested too deep")
-            if getattr(event, "anchor", None) is not None:
-                raise UserError(
-                    f"{path}, line {event.start_mark.line + 1}: the anchor or alias {_line(event.anchor)} is not "
-                    "allowed; write every value in its place"
-                )
-        return _yaml().load(text)
-    except UserError:
-        raise
-    except MarkedYAMLError as error:
-        mark = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{path}{mark}: not valid YAML: {_line(error.problem)}") from None
-    except Exception as error:
-        # Beside its own errors the parser lets through what Python says of its values: `!!int ""` is an IndexError.
-        raise UserError(f"{path}: not valid YAML: {_line(error) or type(error).__name__}") from None
-
-
-def _yaml() -> YAML:
-    # The YAML version that DVC reads the file with; not its parser, which has no such messages.
-    return YAML(typ="safe", pure=True)
-
-
-def _line(text: object, limit: int = 160) -> str:
-    """Return `text` as one line that is no longer than `limit`, and without what a terminal would act upon."""
-    line = "".join(each if each.isprintable() else repr(each)[1:-1] for each in str(text)[: limit + 1])
-    return line if len(line) <= limit else f"{line[: limit - 3]}…"
-
-
 def _validated(content: Any) -> Params:
     if not isinstance(content, dict):
         raise UserError(f"{PARAMS}: must be a mapping of the sections {', '.join(Params.model_fields)}")
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        details = error.errors(include_url=False)
-    # A misspelt key is both unknown and missing: the unknown one says more, and names the other.
-    details.sort(key=lambda detail: detail["type"] not in UNKNOWN)
-    messages: dict[str, str] = {}
-    for detail in details:
-        path, message = _problem(detail)
-        if detail["type"] != "missing" or not any(path in known for known in messages.values()):
-            messages.setdefault(path, message)
-    first, *others = messages.values()
-    more = f"\n({len(others)} more like this)" if others else ""
-    raise UserError(f"{PARAMS}: {first}{more}")
-
-
-def _problem(detail: Any) -> tuple[str, str]:
-    """Return the dotted key and the message."""
-    path, section, name = _locate(detail["loc"])
-    if detail["type"] in UNKNOWN:
-        return _unknown_key(detail["loc"])
-    if detail["type"] == "value_error":
-        return path, ".".join(filter(None, (path, str(detail["ctx"]["error"]))))
-    if detail["type"] == "missing":
-        return path, f"{path}: this key is missing; {_allowed(section, name)}"
-    given = _shorten(detail["input"])
-    hint = _nearest(section, name, detail)
-    return path, f"{path}: {given} is not allowed; {_allowed(section, name)}{hint}"
-
-
-def _locate(loc: tuple) -> tuple[str, type[Section], str | None]:
-    """Return the dotted key of a pydantic location, the section it stands in and its name there.
-
-    Behind a key pydantic also names the member of a union that it tried: cut off here.
-    """
-    section: type[Section] | None = Params
-    parts: list[str] = []
-    owner, name = Params, None
-    for part in loc:
-        if isinstance(part, int):
-            parts.append(str(part))
-            continue
-        if section is None or part not in section.model_fields:
-            break
-        parts.append(part)
-        owner, name = section, part
-        section = _subsection(section.model_fields[part].annotation)
-    return ".".join(parts), owner, name
-
-
-def _subsection(annotation: Any) -> type[Section] | None:
-    for candidate in (annotation, *get_args(annotation)):
-        if isinstance(candidate, type) and issubclass(candidate, Section):
-            return candidate
-    return None
-
-
-def _allowed(section: type[Section], name: str | None) -> str:
-    if name is None:
-        return "allowed: a mapping"
-    about = section.model_fields[name]
-    subsection = _subsection(about.annotation)
-    if about.description is None and subsection is not None:
-        return f"allowed: a mapping of {', '.join(subsection.model_fields)}"
-    return f"allowed: {about.description}"
-
-
-def _nearest(section: type[Section], name: str | None, detail: Any) -> str:
-    if detail["type"] != "literal_error" or not isinstance(detail["input"], str):
-        return ""
-    choices = str(section.model_fields[name].description).split(" | ")
-    near = difflib.get_close_matches(detail["input"].lower(), choices, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else ""
-
-
-def _unknown_key(loc: tuple) -> tuple[str, str]:
-    *parents, key = (str(part) for part in loc)
-    section: type[Section] = Params
-    for part in parents:
-        if not part.isdigit():
-            section = _subsection(section.model_fields[part].annotation) or section
-    parent = "".join(f"{part}." for part in parents)
-    names = list(section.model_fields)
-    near = [parent + name for name in difflib.get_close_matches(key.lower(), names, n=1, cutoff=0.65)]
-    if not near:
-        # The right key in the wrong section.
-        near = [known for known in _all_keys(Params) if known.rpartition(".")[2] == key][:1]
-    hint = f"did you mean {near[0]}? " if near else ""
-    path = parent + _shorten(key, bare=True)
-    return path, f"{path}: unknown key; {hint}allowed: {', '.join(names)}"
-
-
-def _all_keys(section: type[Section], prefix: str = "") -> list[str]:
-    keys = []
-    for name, about in section.model_fields.items():
-        keys.append(prefix + name)
-        subsection = _subsection(about.annotation)
-        if subsection is not None:
-            keys += _all_keys(subsection, f"{prefix}{name}.")
-    return keys
-
-
-def _shorten(value: Any, bare: bool = False) -> str:
-    try:
-        text = str(value) if bare else repr(value)
-    except ValueError:
-        # Python writes no more than 4,300 of an integer's digits.
-        text = "a number of thousands of digits"
-    return _line({"None": "null", "True": "true", "False": "false"}.get(text, text), 60)
+        raise UserError(f"{PARAMS}: {explain(error, Params)}") from None

@@ -27,6 +27,13 @@ def main_repository() -> Path:
     return next((folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir()), here)
 
 
+def cached(md5: str) -> Path:
+    """Return where DVC's cache has the object with that md5, or would have it."""
+    from dvc.repo import Repo
+
+    return Path(Repo(str(main_repository())).cache.local.oid_to_path(md5))
+
+
 def git_state() -> tuple[dict[str, str], bytes]:
     """Return the tags `git.commit` and `git.dirty`, and the diff against that commit, new code files included.
 

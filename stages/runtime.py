@@ -4,29 +4,23 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 import numpy as np
 
 from stages.errors import UserError
+from stages.params import Runtime
 
 
-class RuntimeParams(Protocol):
-    seed: int
-    device: str
-    precision: str
-
-
-def start_keras(runtime: RuntimeParams) -> str:
+def start_keras(runtime: Runtime) -> str:
     """Import Keras set up as `runtime` says, and return the device really used, "cpu" or "gpu".
 
     Call it before anything imports keras. Raises `UserError` for a GPU that is not there.
     """
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     try:
-        choose = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}[backend]
+        choose = {"tensorflow": _tensorflow, "jax": _jax}[backend]
     except KeyError:
-        raise UserError(f"KERAS_BACKEND={backend}: allowed are tensorflow, jax and torch") from None
+        raise UserError(f"KERAS_BACKEND={backend}: allowed are tensorflow and jax") from None
     try:
         device = choose(runtime.device)
     except ModuleNotFoundError as error:
@@ -36,6 +30,12 @@ def start_keras(runtime: RuntimeParams) -> str:
     with _native_log_hidden():
         import keras
 
+    # Not what somebody has set in ~/.keras/keras.json or in the environment.
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_max_epochs(None)
+    keras.config.set_max_steps_per_epoch(None)
     keras.config.set_dtype_policy(runtime.precision)
     keras.utils.set_random_seed(runtime.seed)
     return device
@@ -99,40 +99,28 @@ def input_gradients(model, images: np.ndarray, classes: np.ndarray) -> np.ndarra
     def total(images):
         return keras.ops.sum(model(images, training=False) * chosen)
 
-    backend = keras.config.backend()
-    if backend == "tensorflow":
+    if keras.config.backend() == "tensorflow":
         import tensorflow as tf
 
         variable = tf.Variable(images)
         with tf.GradientTape() as tape:
             result = total(variable)
         return tape.gradient(result, variable).numpy()
-    if backend == "jax":
-        import jax
+    import jax
 
-        return np.asarray(jax.grad(total)(images))
-    import torch
-
-    tensor = torch.tensor(images, requires_grad=True)
-    total(tensor).backward()
-    return tensor.grad.cpu().numpy()
+    return np.asarray(jax.grad(total)(images))
 
 
 def gpu_name() -> str:
     """Return the name of the GPU that the backend trains on."""
-    backend = os.environ["KERAS_BACKEND"]
-    if backend == "tensorflow":
+    if os.environ["KERAS_BACKEND"] == "tensorflow":
         import tensorflow as tf
 
         gpu = tf.config.list_physical_devices("GPU")[0]
         return tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
-    if backend == "jax":
-        import jax
+    import jax
 
-        return jax.devices()[0].device_kind
-    import torch
-
-    return torch.cuda.get_device_name()
+    return jax.devices()[0].device_kind
 
 
 def _tensorflow(wanted: str) -> str:
@@ -177,17 +165,6 @@ def _jax(wanted: str) -> str:
 
     found = any(device.platform == "gpu" for device in jax.devices())
     return _chosen(wanted, found, "install jax for CUDA")
-
-
-def _torch(wanted: str) -> str:
-    if wanted == "cpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    import torch
-
-    device = _chosen(wanted, torch.cuda.is_available(), "install torch for CUDA")
-    torch.use_deterministic_algorithms(True)
-    return device
 
 
 def _chosen(wanted: str, found: bool, remedy: str) -> str:

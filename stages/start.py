@@ -3,14 +3,16 @@
 import argparse
 import errno
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from stages.errors import UserError, without_credentials
-from stages.lifetime import end_with_dvc, one_at_a_time, unwind_on_signals
+from stages.lifetime import end_with_dvc, outlive_readers, unwind_on_signals
 from stages.packages import warn_of_other_versions
+from stages.processes import one_at_a_time
 from stages.temporary import own_temporary_folder
 from stages.tracking.courier import courier_of_what_is_left
 
@@ -32,6 +34,7 @@ def run_stage(main: Callable[[], None], description: str | None) -> None:
 def exit_on_user_error() -> Iterator[None]:
     """End the process with exit code 1 and the message of a `UserError` or the system, or with 130 when interrupted."""
     unwind_on_signals()
+    outlive_readers()
     try:
         yield
     except UserError as error:
@@ -40,12 +43,20 @@ def exit_on_user_error() -> Iterator[None]:
         if not _is_of_the_system(error):
             raise
         where = f"{error.filename}: " if error.filename else ""
-        sys.exit(f"error: {where}{error.strerror or error}\nMend that or make room there, then run it again.")
+        sys.exit(f"error: {where}{error.strerror or _first(error)}\nMend that or make room there, then run it again.")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
 
 
 def _is_of_the_system(error: OSError) -> bool:
-    # NumPy writes past Python, and says in its own words how many values went out.
-    return error.errno in OF_THE_SYSTEM or bool(re.search(r"\d+ requested and \d+ written", str(error)))
+    # NumPy writes past Python, and says in its own words how many values went out; shutil lists what it could not copy.
+    return (
+        error.errno in OF_THE_SYSTEM
+        or isinstance(error, shutil.Error)
+        or bool(re.search(r"\d+ requested and \d+ written", str(error)))
+    )
+
+
+def _first(error: OSError) -> object:
+    return error.args[0][0][-1] if isinstance(error, shutil.Error) else error

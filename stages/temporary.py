@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from stages.lifetime import is_gone, process_name
+from stages.processes import is_gone, process_name
 from stages.provenance import main_repository
 
 

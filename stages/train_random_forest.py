@@ -8,14 +8,13 @@ import time
 import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import accuracy_score, log_loss
-from sklearn.model_selection import train_test_split
 
-from stages.dataset.prepared import Split, load_about, load_split
-from stages.errors import UserError
+from stages.dataset.prepared import load_about, load_split
+from stages.dataset.subset import subset
 from stages.learners.features import FEATURES
 from stages.learners.forest_file import save_forest
 from stages.models import RANDOM_FOREST
-from stages.params import TrainRandomForestParams, load_params
+from stages.params import RandomForest, TrainRandomForestParams, load_params
 from stages.progress import progress_bar
 from stages.provenance import cores, cpu_name
 from stages.start import run_stage
@@ -54,23 +53,7 @@ def main() -> None:
     )
 
 
-def subset(training: Split, size: int | None, seed: int) -> Split:
-    """Return `size` of the training images (None: all), stratified by class."""
-    available = len(training.labels)
-    if size is None or size == available:
-        return training
-    classes = len(np.unique(training.labels))
-    if size > available - classes:
-        raise UserError(
-            f"params.yaml: train.random_forest.train_samples: {size} of {available} training images; "
-            f"lower it to at most {available - classes}, or null for all"
-        )
-    chosen, _ = train_test_split(np.arange(available), train_size=size, stratify=training.labels, random_state=seed)
-    chosen.sort()
-    return Split(training.images[chosen], training.labels[chosen])
-
-
-def grow(params, seed: int, features: np.ndarray, labels: np.ndarray) -> RandomForestClassifier:
+def grow(params: RandomForest, seed: int, features: np.ndarray, labels: np.ndarray) -> RandomForestClassifier:
     """Return the forest of `n_estimators` trees on `features` (n, features), grown in steps for the progress bar."""
     forest = RandomForestClassifier(
         max_features=params.max_features,
@@ -82,6 +65,8 @@ def grow(params, seed: int, features: np.ndarray, labels: np.ndarray) -> RandomF
         warm_start=True,
     )
     step = max(1, params.n_estimators // 20, STEP // len(labels))
+    # Each core has a tree until the step is over.
+    step += -step % cores()
     with progress_bar(params.n_estimators, "train random-forest", "tree") as bar:
         for trees in range(step, params.n_estimators + step, step):
             forest.set_params(n_estimators=min(trees, params.n_estimators))

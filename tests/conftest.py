@@ -25,11 +25,14 @@ OBSERVERS = (
     "stages/lifetime.py",
     "stages/packages.py",
     "stages/params.py",
+    "stages/params_errors.py",
+    "stages/processes.py",
     "stages/progress.py",
     "stages/provenance.py",
     "stages/start.py",
     "stages/temporary.py",
     "stages/tracking/",
+    "stages/yaml_file.py",
 )
 
 # What a run leaves beside its outputs: DVC's and MLflow's own, and byte code.

@@ -19,7 +19,7 @@ from tests.conftest import OBSERVERS, PROJECT, Audit
 # Printed by download, and part of the report that evaluate writes.
 SPOKEN = {"download": {"stages/notices.py"}}
 # They check, show, fetch what a checksum verifies, or stand in for another: no output depends on their version.
-OBSERVING_PACKAGES = {"pydantic", "requests", "rich", "tqdm", "urllib3", "jax", "torch"}
+OBSERVING_PACKAGES = {"pydantic", "requests", "rich", "tqdm", "urllib3", "jax"}
 VIEWS = {
     "download": params.DownloadParams,
     "preprocess": params.PreprocessParams,

@@ -1,7 +1,10 @@
 """Ends that a stage does not choose, on real processes and signals."""
 
+import os
 import subprocess
 import sys
+
+import pytest
 
 from tests.conftest import PROJECT
 
@@ -37,6 +40,19 @@ with exit_on_user_error():
 """
 
 
+# Many lines, of which somebody reads the first, and what this encoding does not have.
+TALKING = """
+import sys
+from stages.start import exit_on_user_error
+
+with exit_on_user_error():
+    for stream in (sys.stdout, sys.stderr):
+        for _ in range(100_000):
+            print("…", file=stream)
+    open(sys.argv[1], "w").write("done")
+"""
+
+
 def run(script: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         (sys.executable, "-c", script), cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False
@@ -56,3 +72,23 @@ def test_a_deferred_interrupt_comes_at_the_end_of_the_block():
 def test_a_second_interrupt_is_not_deferred():
     done = run(DEFERRED.format(times=2))
     assert (done.returncode, done.stdout) == (130, "")
+
+
+@pytest.mark.parametrize("output", ["2>&1 | head -1", ">/dev/full 2>&1"], ids=["a reader that is gone", "a full disk"])
+def test_a_stage_goes_on_where_its_output_cannot_be_written(tmp_path, output):
+    command = f'"$0" -c "$1" "$2" {output}'
+    done = subprocess.run(
+        ("bash", "-o", "pipefail", "-c", command, sys.executable, TALKING, tmp_path / "done"),
+        cwd=PROJECT,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        check=False,
+    )
+    assert done.returncode == 0
+    assert (tmp_path / "done").read_text() == "done"
+
+
+def test_a_stage_whose_output_nobody_reads_is_kept_by_dvc(checked_out):
+    command = "dvc repro --force --single-item train-random-forest | head -1"
+    assert "Running stage" in checked_out.run("bash", "-c", command).stdout
+    assert (checked_out.folder / "models/random_forest.skops").exists()
+    assert "up to date" in checked_out.run("dvc", "status").stdout

@@ -10,6 +10,7 @@ from stages import params
 from stages.dataset.catalogue import CATALOGUE
 from stages.errors import UserError
 from stages.params import EvaluateParams, TrainMlpParams, load_params
+from stages.params_errors import all_keys, subsection
 
 
 def edit(path: Path, before: str, after: str) -> None:
@@ -102,7 +103,7 @@ def test_several_mistakes_are_counted(params_file):
 
 def test_dropout_is_one_number_or_one_per_layer(params_file):
     edit(params_file, "    dropout: 0.1", "    dropout:\n      - 0.4\n      - 0.2")
-    assert load_params(TrainMlpParams).network.dropout_per_layer == [0.4, 0.2]
+    assert load_params(TrainMlpParams).network.dropout == [0.4, 0.2]
 
 
 def test_every_key_has_a_comment(params_file):
@@ -113,7 +114,7 @@ def test_every_key_has_a_comment(params_file):
         if ":" in line and above.strip().startswith("#") and not line.strip().startswith("#"):
             explained.add(line.split(":")[0].strip())
     told_together = {"l2", "filters", "kernel_size", "strides", "padding", "pool_size"}
-    leaves = {key.rpartition(".")[2] for key in params._all_keys(params.Params)}
+    leaves = {key.rpartition(".")[2] for key in all_keys(params.Params)}
     sections = {"data", "preprocess", "explore", "runtime", "train", "gate", "mlp", "cnn", "random_forest", "optimizer"}
     # Under gate.minimum_accuracy.
     assert leaves - explained - told_together - sections - set(CATALOGUE) == set()
@@ -125,7 +126,7 @@ def test_the_schema_has_no_default_values():
     def sections(section):
         yield section
         for field in section.model_fields.values():
-            below = params._subsection(field.annotation)
+            below = subsection(field.annotation)
             if below:
                 yield from sections(below)
 

@@ -2,7 +2,6 @@
 
 import gzip
 import math
-import os
 import struct
 import zlib
 from pathlib import Path
@@ -57,5 +56,3 @@ def write_idx(path: Path, values: np.ndarray) -> None:
     with open(path, "wb") as file, gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as stream:
         stream.write(header)
         stream.write(np.ascontiguousarray(values, np.uint8).tobytes())
-        stream.flush()
-        os.fsync(file.fileno())

@@ -33,35 +33,18 @@ class NoMirrorReached(Exception):
 
 
 class _Failure(Exception):
-    """Why a mirror did not deliver the file: whether it `answered` at all, and whether to try `again`."""
+    """Why a mirror did not deliver the file: without more said, it has none or another one.
 
-    answered = True
-    again = False
+    It has `answered` or not; to try `again` may help or not; it may be no use to ask it for `others`.
+    """
 
-
-class _Unreachable(_Failure):
-    answered = False
-    again = True
-
-
-class _Silent(_Failure):
-    """It has cost so much time that another attempt would not be patience."""
-
-    answered = False
+    def __init__(self, reason: str, *, answered: bool = True, again: bool = False, others: bool = True):
+        super().__init__(reason)
+        self.answered, self.again, self.others = answered, again, others
 
 
-class _Broken(_Failure):
-    """The transfer broke off."""
-
-    again = True
-
-
-class _TooSlow(_Failure):
-    pass
-
-
-class _Rejected(_Failure):
-    """What the mirror has is not the file."""
+def _unreachable(reason: str) -> _Failure:
+    return _Failure(reason, answered=False, again=True, others=False)
 
 
 def fetch(dataset: Dataset, folder: Path, advance: Callable[[int], object]) -> None:
@@ -90,7 +73,7 @@ def fetch(dataset: Dataset, folder: Path, advance: Callable[[int], object]) -> N
             except _Failure as error:
                 reached |= error.answered
                 reasons.append(f"{without_credentials(mirror)}: {error}")
-                if isinstance(error, _Unreachable | _Silent | _TooSlow):
+                if not error.others:
                     given_up[mirror] = error
         else:
             listed = "; ".join(reasons)
@@ -134,7 +117,7 @@ def _fetch_file(location: str, target: Path, published: PublishedFile, advance: 
                 _write(chunks, file, published.size, advance)
             fault = _fault(part, published)
             if fault is not None:
-                raise _Rejected(fault)
+                raise _Failure(fault)
             os.replace(part, target)
             return
         except BaseException as error:
@@ -158,7 +141,7 @@ def _write(chunks: Iterator[bytes], file: BinaryIO, size: int, advance: Callable
 
 
 def _timed(location: str) -> Iterator[bytes]:
-    """Yield the content of the URL or file as it comes; raise `_Silent` or `_TooSlow` where it does not.
+    """Yield the content of the URL or file as it comes; raise `_Failure` where it does not.
 
     No timeout of requests bounds the look-up of a name, many redirects, headers that do not end or a byte now and
     then, and none at all a network drive that is gone: a thread waits for them, and is left behind if need be.
@@ -173,9 +156,9 @@ def _timed(location: str) -> Iterator[bytes]:
             try:
                 arrived = arriving.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
-                if not total:
-                    raise _Silent(f"nothing of it in {PATIENCE} s") from None
-                raise _TooSlow(f"less than {PORTION:,} bytes in {PATIENCE} s") from None
+                came = f"less than {PORTION:,} bytes" if total else "nothing of it"
+                # It has cost so much time that another attempt would not be patience.
+                raise _Failure(f"{came} in {PATIENCE} s", answered=total > 0, others=False) from None
             if isinstance(arrived, Exception):
                 raise arrived
             if not arrived:
@@ -211,9 +194,9 @@ def _copy(location: str) -> Iterator[Iterator[bytes]]:
         with open(location, "rb") as source:
             yield iter(lambda: source.read(CHUNK), b"")
     except FileNotFoundError:
-        raise _Rejected("no such file") from None
+        raise _Failure("no such file") from None
     except OSError as error:
-        raise _Rejected(error.strerror or str(error)) from None
+        raise _Failure(error.strerror or str(error)) from None
 
 
 @contextmanager
@@ -229,26 +212,27 @@ def _download(url: str) -> Iterator[Iterator[bytes]]:
             headers={"Accept-Encoding": "identity"},
         )
     except requests.exceptions.SSLError:
-        raise _Rejected("its TLS certificate is not valid") from None
+        raise _Failure("its TLS certificate is not valid") from None
     except requests.exceptions.Timeout:
-        raise _Unreachable("timed out") from None
+        raise _unreachable("timed out") from None
     except requests.exceptions.ConnectionError as error:
-        raise _Unreachable(_connection_reason(error)) from None
+        raise _unreachable(_connection_reason(error)) from None
     except requests.exceptions.TooManyRedirects:
-        raise _Rejected("redirects in a loop") from None
-    except requests.exceptions.RequestException as error:
-        raise _Rejected(f"not a usable URL ({type(error).__name__})") from None
+        raise _Failure("redirects in a loop") from None
+    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
+        # Its own, or one that it redirects to.
+        raise _Failure(f"not a usable URL ({type(error).__name__})") from None
     with response:
         if response.status_code >= 500:
-            raise _Unreachable(f"status {response.status_code}")
+            raise _unreachable(f"status {response.status_code}")
         if response.status_code != 200:
-            raise _Rejected(f"status {response.status_code}")
+            raise _Failure(f"status {response.status_code}")
         try:
             # Not iter_content: it would unpack a .gz that a server labels "Content-Encoding: gzip", and wait
             # until a chunk is full.
             yield iter(lambda: response.raw.read1(CHUNK, decode_content=False), b"")
         except urllib3.exceptions.HTTPError as error:
-            raise _Broken(f"the connection broke off ({type(error).__name__})") from None
+            raise _Failure(f"the connection broke off ({type(error).__name__})", again=True) from None
 
 
 def _connection_reason(error: Exception) -> str:

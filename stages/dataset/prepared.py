@@ -42,11 +42,13 @@ def save_about(folder: Path, about: About) -> None:
 
 
 def save_split(folder: Path, name: str, images: np.ndarray, labels: np.ndarray) -> None:
+    """Write `images` float32 (n, height, width) and `labels` uint8 (n,) as the split `name`."""
     np.save(folder / f"{name}_images.npy", images)
     np.save(folder / f"{name}_labels.npy", labels)
 
 
 def load_about() -> About:
+    """Raises `UserError` where `preprocess` has not written what the data are."""
     try:
         return TypeAdapter(About).validate_json((PREPARED / ABOUT).read_bytes(), strict=True)
     except OSError as error:

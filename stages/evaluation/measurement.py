@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 
 from stages.dataset.prepared import About, Split
+from stages.dataset.subset import subset
 from stages.evaluation.cost import forest_size, network_size
 from stages.evaluation.overfitting import verdict
 from stages.evaluation.scores import score_table, scores
 from stages.learners.prediction import Predict
-from stages.models import Model
+from stages.models import RANDOM_FOREST, Model
 from stages.params import Params
 
 
@@ -20,7 +21,8 @@ from stages.params import Params
 class Result:
     """`probabilities` (n, classes) are those of the test images, `scores` has their figures with intervals.
 
-    `seconds` are measured, and so no part of what is kept in files.
+    `minimum` is the test accuracy that the gate asks for. `seconds` are measured, and so no part of what is kept in
+    files.
     """
 
     model: Model
@@ -28,6 +30,7 @@ class Result:
     scores: pd.DataFrame
     metrics: dict[str, float]
     seconds: dict[str, float]
+    minimum: float
     overfitting: str
 
 
@@ -36,9 +39,12 @@ def measure(
 ) -> Result:
     """Measure what `estimator` in the file of `model` predicts for train, validation and test images."""
     validation, test = splits["validation"], splits["test"]
+    training = splits["train"]
+    if model == RANDOM_FOREST:
+        training = subset(training, params.train.random_forest.train_samples, params.runtime.seed)
     # As many as there are validation images, and without augmentation.
     count = len(validation.labels)
-    training = Split(splits["train"].images[:count], splits["train"].labels[:count])
+    training = Split(training.images[:count], training.labels[:count])
     train_right, _ = _right(predict, training)
     val_right, val_probabilities = _right(predict, validation)
     seconds = {"predict_1_image_seconds": _seconds_of_one(predict, test)}
@@ -50,6 +56,7 @@ def measure(
     accuracy = figures.loc["test_accuracy"]
     validated = scores("val", validation.labels, val_probabilities)
     size = network_size(estimator) if model.history else forest_size(estimator)
+    minimum = getattr(getattr(params.gate.minimum_accuracy, about.dataset), model.name)
     metrics = {
         **figures["value"].to_dict(),
         "test_accuracy_low": float(accuracy["low"]),
@@ -57,14 +64,14 @@ def measure(
         **{name: validated[name] for name in ("val_accuracy", "val_loss")},
         **size,
         "file_bytes": model.file.stat().st_size,
-        "gate_passed": bool(accuracy["value"] >= params.gate.minimum(about.dataset, model.name)),
+        "gate_passed": bool(accuracy["value"] >= minimum),
     }
     if model.history:
         best_weights = getattr(params.train, model.name).weights == "best"
         overfitting = verdict(train_right, val_right, pd.read_csv(model.history), best_weights)
     else:
         overfitting = verdict(train_right, val_right)
-    return Result(model, probabilities, figures, metrics, seconds, overfitting)
+    return Result(model, probabilities, figures, metrics, seconds, minimum, overfitting)
 
 
 def _right(predict: Predict, split: Split) -> tuple[np.ndarray, np.ndarray]:

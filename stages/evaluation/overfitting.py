@@ -6,9 +6,9 @@ from statsmodels.stats.proportion import proportions_ztest
 
 from stages.evaluation.comparison import SIGNIFICANCE
 
-# A rise of the validation loss since its lowest that one need not speak of: a share of the lowest.
+# Relative rise of val_loss above its lowest value that is not reported.
 RISE = 0.1
-# So is a gap between training and validation accuracy below it.
+# Accuracy gap, training less validation, that is not called overfitting.
 GAP = 0.005
 
 
@@ -17,9 +17,9 @@ def verdict(
 ) -> str:
     """Return in a few sentences whether the model overfits, and which epoch's weights it has.
 
-    `train_right` and `val_right` say which of some training images, as they are, and of the validation images it
-    has right; `history` has `epoch` and `val_loss`, and is None for a model without epochs. `best_weights` tells
-    whether the weights are those of the epoch with the lowest validation loss; else they are the last one's.
+    `train_right` and `val_right`, bool (n,), say which of some training images, as they are, and of the validation
+    images it has right; `history` has `epoch` and `val_loss`, and is None for a model without epochs. `best_weights`
+    tells whether the weights are those of the epoch with the lowest validation loss; else they are the last one's.
     """
     gap = np.mean(train_right) - np.mean(val_right)
     train, val = (f"{100 * np.mean(right):.2f} %" for right in (train_right, val_right))

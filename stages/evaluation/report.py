@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 from itertools import combinations
 from pathlib import Path
 
@@ -49,7 +50,6 @@ def write_report(
         about=about,
         results=results,
         best=best,
-        minimum={result.model.name: params.gate.minimum(about.dataset, result.model.name) for result in results},
         figures=FIGURES,
         level=CONFIDENCE_LEVEL,
         pairs=_pairs(results, comparison),
@@ -95,12 +95,13 @@ def _packages(results: list[Result]) -> dict[str, str]:
 
 
 def _yaml(params: Params) -> str:
-    """Return the values alone: an edited comment reruns nothing, so it must not show."""
+    """Return the values alone, by name: an edited comment or another order reruns nothing, so it must not show."""
+    values = json.loads(json.dumps(params.model_dump(), sort_keys=True))
     text = io.StringIO()
     yaml = YAML()
     yaml.indent(mapping=2, sequence=4, offset=2)
     yaml.Representer = _NullWritten
-    yaml.dump(params.model_dump(), text)
+    yaml.dump(values, text)
     return text.getvalue()
 
 

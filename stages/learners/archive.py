@@ -3,6 +3,7 @@
 import os
 import re
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def read_member(path: Path, name: str, members: str) -> bytes:
     """
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
-        foreign = [each for each in names if not re.fullmatch(members, each) or names.count(each) > 1]
+        foreign = [each for each, count in Counter(names).items() if count > 1 or not re.fullmatch(members, each)]
         if foreign:
             raise ValueError(f"{foreign[0]!r} is no part of it")
         if sum(member.file_size for member in archive.infolist()) > EXPANSION * path.stat().st_size:

@@ -1,9 +1,9 @@
 """Random changes of training images that leave their class alone."""
 
-from typing import Protocol
-
 import cv2
 import numpy as np
+
+from stages.params import Augmentation as AugmentationParams
 
 # The elastic field is given by so many points along each side.
 GRID = 4
@@ -14,14 +14,6 @@ MAX_HEIGHT = 32_000
 
 # The training has the other cores.
 cv2.setNumThreads(1)
-
-
-class AugmentationParams(Protocol):
-    shift: float
-    rotation: float
-    zoom: float
-    shear: float
-    elastic: float
 
 
 class Augmentation:

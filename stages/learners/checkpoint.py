@@ -9,7 +9,6 @@ import json
 import os
 import sys
 import time
-import zipfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +20,11 @@ import numpy as np
 from stages.fingerprints import file_md5, folder_md5, versions
 from stages.models import Model
 from stages.paths import PREPARED
+from stages.processes import is_gone, process_name
 from stages.provenance import cores, cpu_name, main_repository
 
 FOLDER = ".checkpoints"
+HISTORY = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 # What no training has come back to for so long is removed.
 OUTDATED_SECONDS = 7 * 24 * 3600
 # Environment variables that decide in which order numbers are added.
@@ -32,7 +33,10 @@ COMPUTING = ("DNNL_", "KERAS_", "NVIDIA_", "OMP_", "ONEDNN_", "TF_", "XLA_")
 
 @dataclass
 class Progress:
-    """How far a training is: `history` as in `training.train`, the weights of the best epoch where they are kept."""
+    """How far a training is.
+
+    `history` has a value per epoch for each of `HISTORY`; the weights of the best epoch are there where they are kept.
+    """
 
     history: dict[str, list[float]]
     best_weights: list[np.ndarray] | None = None
@@ -70,11 +74,14 @@ def save_checkpoint(path: Path, network: keras.Model, progress: Progress) -> Non
     arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in _variables(network).items()}
     arrays |= {f"best_{number}": weights for number, weights in enumerate(progress.best_weights or [])}
     arrays |= {f"history_{name}": np.array(values) for name, values in progress.history.items()}
-    part = path.with_suffix(f".{os.getpid()}.part")
+    part = path.with_suffix(f".{process_name()}.part")
     try:
         path.parent.mkdir(exist_ok=True)
         with open(part, "wb") as file:
             np.savez(file, **arrays)
+            # Else a power cut could leave the new name without the content.
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
         with suppress(OSError):
@@ -87,6 +94,10 @@ def load_checkpoint(path: Path, network: keras.Model) -> Progress | None:
 
     Return how far the training was, or None where there is no checkpoint that can be read.
     """
+    for part in path.parent.glob("*.part"):
+        # Of one that was killed while it wrote.
+        if is_gone(part.name.split(".")[-2]):
+            part.unlink(missing_ok=True)
     variables = _variables(network)
     try:
         # All of it before anything is changed: each member has its checksum.
@@ -101,11 +112,12 @@ def load_checkpoint(path: Path, network: keras.Model) -> Progress | None:
         }
         weights = [arrays[f"best_{number}"] for number in range(sum(name.startswith("best_") for name in arrays))]
         progress = Progress(history, weights or None)
-        if not progress.epochs:
-            raise ValueError("no epoch in it")
+        if history.keys() != set(HISTORY) or {len(values) for values in history.values()} != {progress.epochs or 1}:
+            raise ValueError("its history is not whole")
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    # What zipfile and NumPy raise for damaged bytes is of many kinds.
+    except Exception as error:
         print(f"warning: {path}: damaged, and not used: {error}", file=sys.stderr, flush=True)
         return None
     for name, variable in variables.items():
@@ -115,12 +127,12 @@ def load_checkpoint(path: Path, network: keras.Model) -> Progress | None:
 
 def remove_checkpoint(path: Path) -> None:
     """Remove the checkpoint of a training that is done, and those that nobody comes back to."""
-    path.unlink(missing_ok=True)
-    for other in path.parent.glob("*"):
-        if time.time() - other.stat().st_mtime > OUTDATED_SECONDS:
-            other.unlink(missing_ok=True)
     # Another training's checkpoint may be in it, or there never was one.
     with suppress(OSError):
+        path.unlink(missing_ok=True)
+        for other in path.parent.glob("*"):
+            if time.time() - other.stat().st_mtime > OUTDATED_SECONDS:
+                other.unlink(missing_ok=True)
         path.parent.rmdir()
 
 

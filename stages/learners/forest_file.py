@@ -81,7 +81,7 @@ def _without_padding(npy: bytes) -> bytes:
 def load_forest(path: Path) -> tuple[RandomForestClassifier, str]:
     """Load a forest and the name of its features, one of `FEATURES`.
 
-    A file with types beyond `TRUSTED` is refused, and one whose trees lead out of themselves.
+    Raises `UserError` for a file with types beyond `TRUSTED`, and for one whose trees lead out of themselves.
     """
     try:
         _check_types(json.loads(read_member(path, "schema.json", MEMBERS)))

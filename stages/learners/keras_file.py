@@ -54,7 +54,10 @@ def _without_traces(members: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def load_keras(path: Path) -> keras.Model:
-    """Load a Keras model in safe mode, if it has only parts that are `TRUSTED`: no code in the file is run."""
+    """Load a Keras model in safe mode, if it has only parts that are `TRUSTED`: no code in the file is run.
+
+    Raises `UserError` for any other file.
+    """
     try:
         _check_parts(json.loads(read_member(path, "config.json", MEMBERS)))
         return keras.models.load_model(path, compile=False, safe_mode=True)

@@ -12,12 +12,13 @@ from stages.learners.keras_file import save_keras
 from stages.learners.networks import build_network
 from stages.learners.training import train
 from stages.models import Model
+from stages.params import TrainCnnParams, TrainMlpParams
 from stages.provenance import cores, cpu_name
 from stages.runtime import gpu_name
 from stages.tracking.training_run import training_run
 
 
-def train_keras_model(kind: Model, params, device: str) -> None:
+def train_keras_model(kind: Model, params: TrainMlpParams | TrainCnnParams, device: str) -> None:
     """Train what `params.network` describes; write the model and its history."""
     about = load_about()
     training, validation = load_split("train"), load_split("validation")
@@ -61,8 +62,10 @@ def train_keras_model(kind: Model, params, device: str) -> None:
         save_keras(model, kind.file)
         run.log_metrics({"training_seconds": seconds})
         run.finish()
-    remove_checkpoint(checkpoint)
     print(
         f"{kind.name}: {len(epochs)} epochs trained in {seconds:.1f} s, weights of epoch {kept}, "
-        f"validation accuracy {history['val_accuracy'][kept - 1]:.4f}"
+        f"validation accuracy {history['val_accuracy'][kept - 1]:.4f}",
+        flush=True,
     )
+    # Last: from here on DVC alone keeps the model.
+    remove_checkpoint(checkpoint)

@@ -2,31 +2,23 @@
 
 import itertools
 import math
-from typing import Protocol
 
 import keras
 from keras import layers, regularizers
+
+from stages.params import Cnn, Mlp, Network, Optimizer
 
 # Keras' 0.99 needs hundreds of steps until the moving statistics are right: too many for a small
 # data set with a large batch, where accuracy on validation images starts near chance.
 BATCH_NORM_MOMENTUM = 0.9
 
 
-class NetworkParams(Protocol):
-    hidden_units: list[int]
-    activation: str
-    dropout_per_layer: list[float]
-    batch_norm: bool
-    l1: float
-    l2: float
-
-
-def build_network(name: str, params, height: int, width: int, classes: int) -> keras.Sequential:
+def build_network(name: str, params: Network, height: int, width: int, classes: int) -> keras.Sequential:
     """Return the network of the model `name`, "mlp" or "cnn"."""
     return {"mlp": build_mlp, "cnn": build_cnn}[name](params, height, width, classes)
 
 
-def build_mlp(params: NetworkParams, height: int, width: int, classes: int) -> keras.Sequential:
+def build_mlp(params: Mlp, height: int, width: int, classes: int) -> keras.Sequential:
     """Return a multilayer perceptron from float images (n, height, width) to probabilities (n, classes)."""
     model = keras.Sequential(name="mlp")
     model.add(keras.Input((height, width), name="images"))
@@ -35,7 +27,7 @@ def build_mlp(params: NetworkParams, height: int, width: int, classes: int) -> k
     return model
 
 
-def build_cnn(params, height: int, width: int, classes: int) -> keras.Sequential:
+def build_cnn(params: Cnn, height: int, width: int, classes: int) -> keras.Sequential:
     """Return a convolutional network from float images (n, height, width) to probabilities (n, classes)."""
     model = keras.Sequential(name="cnn")
     model.add(keras.Input((height, width), name="images"))
@@ -97,7 +89,7 @@ def network_inside(model: keras.Model) -> tuple[keras.Model, int]:
     return network, len(model.get_layer("mean").input)
 
 
-def optimizer(params, steps: int) -> keras.optimizers.Optimizer:
+def optimizer(params: Optimizer, steps: int) -> keras.optimizers.Optimizer:
     """Return the optimizer of `params` (name, learning_rate, schedule) for a training of `steps` steps.
 
     `one_cycle` rises linearly to the learning rate over the first 30 % of the steps and falls back
@@ -115,8 +107,9 @@ def optimizer(params, steps: int) -> keras.optimizers.Optimizer:
     return keras.optimizers.get({"class_name": params.name, "config": {"learning_rate": rate}})
 
 
-def _add_dense_part(model: keras.Sequential, params: NetworkParams, classes: int) -> None:
-    for units, dropout in zip(params.hidden_units, params.dropout_per_layer, strict=True):
+def _add_dense_part(model: keras.Sequential, params: Network, classes: int) -> None:
+    rates = params.dropout if isinstance(params.dropout, list) else [params.dropout] * len(params.hidden_units)
+    for units, dropout in zip(params.hidden_units, rates, strict=True):
         model.add(layers.Dense(units, use_bias=not params.batch_norm, kernel_regularizer=_penalty(params)))
         _add_activation(model, params)
         if dropout:
@@ -133,13 +126,13 @@ def _add_dense_part(model: keras.Sequential, params: NetworkParams, classes: int
     )
 
 
-def _add_activation(model: keras.Sequential, params: NetworkParams) -> None:
+def _add_activation(model: keras.Sequential, params: Network) -> None:
     if params.batch_norm:
         model.add(layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM))
     model.add(layers.Activation(params.activation))
 
 
-def _penalty(params: NetworkParams) -> regularizers.Regularizer | None:
+def _penalty(params: Network) -> regularizers.Regularizer | None:
     if params.l1 == 0 and params.l2 == 0:
         return None
     return regularizers.L1L2(params.l1, params.l2)

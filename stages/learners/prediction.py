@@ -13,6 +13,7 @@ def load_model(path: Path) -> tuple[Any, Predict]:
     """Return the Keras model or the scikit-learn forest in the file, and how to predict with it.
 
     That is a function from prepared float32 images (n, height, width) to float32 probabilities (n, classes).
+    Raises `UserError` for a file that is no model of ours.
     """
     # Each kind imports its own package only: a forest is served where there is no Keras.
     if path.suffix == ".keras":

@@ -11,13 +11,14 @@ import numpy as np
 from stages.dataset.prepared import Split
 from stages.errors import UserError
 from stages.learners.augmentation import Augmentation
-from stages.learners.checkpoint import Progress, load_checkpoint, save_checkpoint
+from stages.learners.checkpoint import HISTORY, Progress, load_checkpoint, save_checkpoint
 from stages.learners.networks import averaged, optimizer
 from stages.lifetime import interrupts_deferred
+from stages.params import Augmentation as AugmentationParams
+from stages.params import Network
 from stages.progress import progress_bar
 from stages.runtime import jit_compile, make_train_steps
 
-HISTORY = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 # Images that are drawn and augmented at once, while the model trains on those before: enough to hide
 # what the start of a step costs, few enough to need little memory.
 CHUNK = 4096
@@ -28,7 +29,7 @@ Chunk = tuple[np.ndarray, np.ndarray]
 def train(
     name: str,
     network: keras.Sequential,
-    params,
+    params: Network,
     training: Split,
     validation: Split,
     *,
@@ -108,7 +109,7 @@ def train(
     return model, history, progress.best
 
 
-def chunks(training: Split, params, seed: int, epoch: int) -> Iterator[Chunk]:
+def chunks(training: Split, params: Network, seed: int, epoch: int) -> Iterator[Chunk]:
     """Yield every training image once, augmented, with its label, in whole batches of `params.batch_size`.
 
     Order and augmentation are a function of (seed, epoch) alone, not of what drew random numbers before.
@@ -123,7 +124,7 @@ def chunks(training: Split, params, seed: int, epoch: int) -> Iterator[Chunk]:
         yield augment(images, random) if augment else images, labels
 
 
-def _augmentation(params, training: Split) -> Augmentation | None:
+def _augmentation(params: AugmentationParams, training: Split) -> Augmentation | None:
     if not any(params.model_dump().values()):
         return None
     _, height, width = training.images.shape

@@ -5,7 +5,8 @@ import signal
 import sys
 import time
 
-from stages.lifetime import INTERRUPTS, is_gone
+from stages.lifetime import INTERRUPTS, outlive_readers
+from stages.processes import is_gone
 from stages.tracking.delivery import deliver_all
 from stages.tracking.store import warn
 
@@ -19,6 +20,7 @@ def main() -> None:
     # It ends after the stage, which may have been interrupted: that too is to be sent.
     for number in INTERRUPTS:
         signal.signal(number, signal.SIG_IGN)
+    outlive_readers()
     stage = sys.argv[1]
     failures, again, over = 0, 0.0, False
     # At the end it tries twice.

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 
 from stages.errors import without_credentials
-from stages.lifetime import process_name
+from stages.processes import process_name
 from stages.tracking.outbox import entries
 from stages.tracking.store import is_server, tracking_uri
 
@@ -25,34 +25,42 @@ _running: subprocess.Popen | None = None
 
 @contextmanager
 def courier() -> Iterator[None]:
-    """Have the outbox sent while the block runs, and what is left at its end for as long as MLflow is quick."""
+    """Have the outbox sent while the block runs, and what is left at its end for as long as MLflow is quick.
+
+    Of one block within another the inner one waits: what follows it may be the end of what a kill leaves to go on from.
+    """
     global _running
-    if _running is not None:
-        # The one of the stage as a whole.
-        yield
-        return
-    # It ends once its input is closed, and so with this process, whatever becomes of that.
-    _running = subprocess.Popen((sys.executable, "-m", "stages.tracking", process_name()), stdin=subprocess.PIPE)
+    if _running is None:
+        # It ends once its input is closed, and so with this process, whatever becomes of that.
+        command = (sys.executable, "-m", "stages.tracking", process_name())
+        _running = subprocess.Popen(command, stdin=subprocess.PIPE)
     try:
         yield
     finally:
-        process, _running = _running, None
-        process.stdin.close()
-        try:
-            if not _ended(process):
-                print(
-                    f"warning: MLflow ({without_credentials(tracking_uri())}) is slow, and does not have the run yet. "
-                    "The work goes on; the next stage sends what is missing, and so does uv run mnist publish",
-                    flush=True,
-                )
-        finally:
-            process.kill()
-            process.wait()
+        _finish()
 
 
 def courier_of_what_is_left() -> Any:
     """Return a `courier` where an earlier process has left something to send, else a context that does nothing."""
     return courier() if entries() else nullcontext()
+
+
+def _finish() -> None:
+    global _running
+    if _running is None:
+        return
+    process, _running = _running, None
+    process.stdin.close()
+    try:
+        if not _ended(process):
+            print(
+                f"warning: MLflow ({without_credentials(tracking_uri())}) is slow, and does not have the run yet. "
+                "The work goes on; the next stage sends what is missing, and so does uv run mnist publish",
+                flush=True,
+            )
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _ended(process: subprocess.Popen) -> bool:

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from stages.dataset.prepared import About
 from stages.fingerprints import file_md5
+from stages.provenance import cached
 from stages.tracking import outbox
 from stages.tracking.record import DIFF, MODEL_MD5, NOTE, REPEAT_OF, find_run
 from stages.tracking.store import connect, experiment_id, search_runs, store_lock
@@ -73,9 +74,46 @@ def _deliver_training(entry: Path, events: list[dict[str, Any]]) -> None:
     if outbox.is_broken_off(events):
         outbox.add(entry, outbox.END, status="KILLED", reason=KILLED, time=events[-1]["time"])
         events = outbox.read(entry)
-    _send(entry, events)
+    try:
+        _send(entry, events)
+    except Exception:
+        if not _run_is_deleted(entry):
+            raise
+        print("MLflow: a run was deleted while something was left to send of it, which is dropped", flush=True)
+        outbox.remove(entry)
+        return
     if events[-1]["event"] == outbox.END:
         outbox.remove(entry)
+
+
+def _run_is_deleted(entry: Path) -> bool:
+    """Return whether the run of the entry was deleted; where the store is another one by now, the entry starts anew."""
+    from mlflow.exceptions import MlflowException
+
+    run_id, _ = _sent(entry)
+    if run_id is None:
+        return False
+    try:
+        return connect().MlflowClient().get_run(run_id).info.lifecycle_stage == "deleted"
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            _note(entry).unlink(missing_ok=True)
+        return False
+
+
+def _note(entry: Path) -> Path:
+    """Return the file that says what MLflow has acknowledged of the entry."""
+    return entry.with_suffix(".sent")
+
+
+def _sent(entry: Path) -> tuple[str | None, int]:
+    """Return the id of the run and the number of events that MLflow has acknowledged."""
+    try:
+        run_id, sent = json.loads(_note(entry).read_text())
+    except (FileNotFoundError, ValueError):
+        # Without the note all is sent again: MLflow knows what it has.
+        return None, 0
+    return run_id, sent
 
 
 def _is_away(error: Exception) -> bool:
@@ -85,13 +123,8 @@ def _is_away(error: Exception) -> bool:
 
 
 def _send(entry: Path, events: list[dict[str, Any]]) -> None:
-    """Send the events that MLflow has not acknowledged yet; the note of that lies beside the entry."""
-    note = entry.with_suffix(".sent")
-    try:
-        run_id, sent = json.loads(note.read_text())
-    except (FileNotFoundError, ValueError):
-        # Without it all is sent again: MLflow knows what it has.
-        run_id, sent = None, 0
+    """Send the events that MLflow has not acknowledged yet."""
+    run_id, sent = _sent(entry)
     start = events[0]
     while sent < len(events):
         kind = events[sent]["event"]
@@ -109,7 +142,7 @@ def _send(entry: Path, events: list[dict[str, Any]]) -> None:
         sent += len(same)
         part = entry.with_suffix(".sent-part")
         part.write_text(json.dumps([run_id, sent]))
-        os.replace(part, note)
+        os.replace(part, _note(entry))
 
 
 def _start(name: str, event: dict[str, Any]) -> str:
@@ -219,10 +252,8 @@ def _find(file: Path, md5: str) -> Path | None:
     """Return where the file with `md5` lies now: where it was made, or in DVC's cache."""
     if file.is_file() and file_md5(file) == md5:
         return file
-    from dvc.repo import Repo
-
-    cached = Path(Repo().cache.local.oid_to_path(md5))
-    return cached if cached.is_file() and file_md5(cached) == md5 else None
+    copy = cached(md5)
+    return copy if copy.is_file() and file_md5(copy) == md5 else None
 
 
 def _end(run_id: str, event: dict[str, Any], model_md5: str | None) -> None:

@@ -6,6 +6,7 @@ Everything is read from the files that DVC and Git keep, so that MLflow can be f
 import hashlib
 import json
 import shutil
+import sys
 import tempfile
 import time
 from dataclasses import asdict
@@ -46,10 +47,22 @@ def send_evaluations(about: About, seconds: dict[str, dict[str, float]]) -> bool
     """
     models = {model.name: file_md5(model.file) for model in ALL_MODELS}
     with courier():
-        entry = outbox.open_entry(outbox.REPORTS)
-        # Later there may be other reports, on other models.
-        shutil.copytree(REPORTS, outbox.files(entry), ignore=_of_no_model)
-        outbox.add(entry, outbox.END, about=asdict(about), seconds=seconds, models=models)
+        entry = None
+        try:
+            entry = outbox.open_entry(outbox.REPORTS)
+            # Later there may be other reports, on other models.
+            shutil.copytree(REPORTS, outbox.files(entry), ignore=_of_no_model)
+            outbox.add(entry, outbox.END, about=asdict(about), seconds=seconds, models=models)
+        except OSError as error:
+            if entry:
+                outbox.remove(entry)
+            print(
+                f"warning: {outbox.FOLDER}: cannot be written ({error.strerror or 'no space, or no right to'}): "
+                "MLflow does not have these figures; uv run mnist publish sends them",
+                file=sys.stderr,
+                flush=True,
+            )
+            return False
     return not entry.exists()
 
 
@@ -69,26 +82,28 @@ def record_evaluations(about: About) -> int:
 def record_reports(reports: Path, models: dict[str, str], about: About, seconds: dict[str, dict[str, float]]) -> int:
     """Do so with the `reports`, perhaps of earlier, on the `models` (md5 by name) that there were; add the `seconds`.
 
-    A model whose run is not there, and whose file is gone, is passed over.
+    A model whose run is not there, and whose file is gone, is passed over. Raises `RuntimeError` once all others are
+    done where MLflow does not have a training yet that the outbox holds.
     """
     metrics = json.loads((reports / METRICS.name).read_text())
-    done = 0
+    done, waiting = 0, []
     for model in ALL_MODELS:
         artifacts = [*sorted((reports / model.name).iterdir()), reports / COMPARISON.name]
+        md5 = models[model.name]
         with store_lock():
-            run = _run_of(model, models[model.name], about)
+            run = find_run(md5)
+            if run is None and outbox.holds(md5):
+                # Its training has not been sent, or not in whole: another run would be one too many.
+                waiting.append(model.run_name)
+                continue
+            if run is None and model.file.is_file() and file_md5(model.file) == md5:
+                run = _restore(model, about)
             if run:
                 done += _record(run, metrics[model.name], seconds.get(model.name, {}), artifacts)
     choose_champion(about)
+    if waiting:
+        raise RuntimeError(f"the training of {', '.join(waiting)} is not there yet")
     return done
-
-
-def _run_of(model: Model, md5: str, about: About) -> Any:
-    """Return the run that made the model, made from the files where there is none, or None."""
-    run = find_run(md5)
-    if run is None and model.file.is_file() and file_md5(model.file) == md5:
-        run = _restore(model, about)
-    return run
 
 
 def _record(run: Any, metrics: dict[str, float], seconds: dict[str, float], artifacts: list[Path]) -> bool:
@@ -180,10 +195,7 @@ def _restore(model: Model, about: About) -> Any:
     outbox.add(entry, outbox.MODEL, **model_event(model))
     outbox.add(entry, outbox.END, status="FINISHED", reason="")
     deliver(entry)
-    run = find_run(md5)
-    if run is None:
-        raise RuntimeError("another process is sending the same run")
-    return run
+    return find_run(md5)
 
 
 def _digest(metrics: dict[str, float], artifacts: list[Path]) -> str:

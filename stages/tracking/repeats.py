@@ -8,17 +8,17 @@ from stages.tracking.store import connect, search_runs, store_lock
 REPEATS = "repeats"
 
 
-def record_repeats(name: str, seeds: list[int], summary: dict[str, dict[str, dict[str, Any]]]) -> None:
+def record_repeats(name: str, seeds: list[int], summary: dict[str, dict[str, dict[str, Any]]]) -> bool:
     """Make the run `name` with mean, standard deviation and each value of every metric, beside the trainings.
 
-    `summary` is by model and metric. A value has its seed as the step. An earlier run of that name is replaced. Raises
-    what MLflow raises.
+    `summary` is by model and metric. A value has its seed as the step. An earlier run of that name is replaced. Return
+    whether MLflow has the trainings, without which it is not made. Raises what MLflow raises.
     """
     mlflow = connect()
     client = mlflow.MlflowClient()
     trainings = search_runs(f"tags.`dvc.experiment` = '{name}-seed-{seeds[-1]}'", order="attributes.start_time DESC")
     if not trainings:
-        return
+        return False
     with store_lock():
         for run in search_runs(f"tags.`{REPEATS}` = '{name}'"):
             client.delete_run(run.info.run_id)
@@ -39,3 +39,4 @@ def record_repeats(name: str, seeds: list[int], summary: dict[str, dict[str, dic
             run.info.run_id, [mlflow.entities.Metric(key, value, now, step) for key, value, step in points]
         )
         client.set_terminated(run.info.run_id)
+    return True

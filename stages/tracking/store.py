@@ -3,7 +3,9 @@
 import logging
 import os
 import re
+import sqlite3
 import warnings
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +16,7 @@ from stages.errors import UserError, without_credentials
 from stages.provenance import main_repository
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+# Whatever the user has set: what is sent here rests on them.
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -23,11 +26,21 @@ SETTINGS = {
     # uv.lock names the registry of the machine.
     "MLFLOW_UV_AUTO_DETECT": "false",
     "MLFLOW_LOG_UV_FILES": "false",
+    # What is not sent yet stays in the outbox: a call must not return before it is done.
+    "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
     # MLflow's own patience with a server that is gone is minutes for every call, and where only the answer was lost
     # it would make a second run.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
+# Where MLflow's tables have the paths of artifacts.
+ARTIFACTS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "storage_location"),
+)
+# Seconds for one call, unless the user has set other ones.
+TIMEOUT = "20"
 
 
 def tracking_uri() -> str:
@@ -50,6 +63,8 @@ def tracking_uri() -> str:
             f"MLFLOW_TRACKING_URI={uri}: not a tracking server or database; "
             "allowed are http(s)://host:port and sqlite:///path/to/mlflow.db, or leave it unset"
         )
+    if _scheme(uri) == "sqlite" and not re.match("sqlite:///[^:?]", uri):
+        raise UserError(f"MLFLOW_TRACKING_URI={uri}: must name a file, as sqlite:///path/to/mlflow.db does")
     relative = uri.removeprefix("sqlite:///")
     if relative != uri and not relative.startswith("/"):
         # Not to the current folder: an experiment of DVC runs in a temporary copy, deleted afterwards.
@@ -58,6 +73,7 @@ def tracking_uri() -> str:
 
 
 def is_server(uri: str) -> bool:
+    """Return whether something answers there, which may take its time, and not a database that lies here."""
     return _scheme(uri) not in DATABASES
 
 
@@ -73,8 +89,8 @@ def connect() -> Any:
 
     The import takes a second or two.
     """
-    for name, value in SETTINGS.items():
-        os.environ.setdefault(name, value)
+    os.environ.update(SETTINGS)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", TIMEOUT)
     import mlflow
 
     for name in ("mlflow", "alembic"):
@@ -84,7 +100,15 @@ def connect() -> Any:
     warnings.filterwarnings("ignore", module=r"mlflow\.")
     mlflow.set_tracking_uri(tracking_uri())
     _make_database(mlflow)
+    if _database() == main_repository() / "mlflow.db":
+        _follow_the_clone(_database())
     return mlflow
+
+
+def _database() -> Path | None:
+    """Return the file of an SQLite store."""
+    path = tracking_uri().removeprefix("sqlite:///")
+    return None if path == tracking_uri() else Path(path.partition("?")[0])
 
 
 def _make_database(mlflow: Any) -> None:
@@ -92,8 +116,8 @@ def _make_database(mlflow: Any) -> None:
 
     Several processes that meet a fresh database at once break it for good, and so does a kill in the middle.
     """
-    database = Path(tracking_uri().removeprefix("sqlite:///"))
-    if not tracking_uri().startswith("sqlite:///") or database.exists():
+    database = _database()
+    if database is None or database.exists():
         return
     with store_lock():
         if database.exists():
@@ -104,14 +128,30 @@ def _make_database(mlflow: Any) -> None:
         os.replace(part, database)
 
 
+def _follow_the_clone(database: Path) -> None:
+    """Where a clone was moved or copied, have its own store find its artifacts here: MLflow keeps whole paths."""
+    here = f"{database.parent}/mlartifacts/"
+    # What is wrong with the database MLflow says itself.
+    with suppress(sqlite3.Error), closing(sqlite3.connect(database)) as connection, connection:
+        locations = connection.execute("SELECT artifact_location FROM experiments").fetchall()
+        parts = [location.rpartition("/mlartifacts/") for (location,) in locations]
+        elsewhere = {"".join(part[:2]) for part in parts if part[1]} - {here}
+        for table, column in ARTIFACTS if elsewhere else ():
+            for before in elsewhere:
+                connection.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
+                    (here, len(before) + 1, len(before), before),
+                )
+
+
 def store_lock() -> FileLock:
     """Return the lock under which a database is made, and a run is looked for and made where there is none.
 
     It lies beside the database, for all clones that share it; those that share a server on several
     machines have no common lock.
     """
-    database = tracking_uri().removeprefix("sqlite:///")
-    if database != tracking_uri():
+    database = _database()
+    if database:
         return FileLock(f"{database}.lock", is_singleton=True)
     folder = main_repository() / ".dvc" / "tmp"
     folder.mkdir(parents=True, exist_ok=True)

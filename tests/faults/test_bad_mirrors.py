@@ -95,6 +95,13 @@ def reset(after: int) -> Callable:
     return answer
 
 
+def redirect(location: bytes) -> Callable:
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.wfile.write(b"HTTP/1.1 302 Found\r\nLocation: " + location + b"\r\nContent-Length: 0\r\n\r\n")
+
+    return answer
+
+
 def many_headers(request: BaseHTTPRequestHandler) -> None:
     request.wfile.write(b"HTTP/1.1 200 OK\r\n" + b"X: x\r\n" * 10_000 + b"\r\n")
 
@@ -116,6 +123,9 @@ FAULTS = {
     "HTML": (lambda good: send(b"<html>", Content_Type="text/html"), "wrong length, 6 instead of"),
     "HTML of the right length": (lambda good: send(b"<html>".ljust(len(good))), "not the gzip-compressed IDX file"),
     "redirects in a loop": (lambda good: redirect_for_ever, "redirects in a loop"),
+    "a redirect to no host": (lambda good: redirect(b"http://[bad/"), "not a usable URL"),
+    "a redirect to an empty name": (lambda good: redirect(b"http://a..b/"), "not a usable URL"),
+    "a redirect that is no text": (lambda good: redirect(b"http://\xff\xfe/"), "not a usable URL"),
     "reset before the answer": (lambda good: reset(0), "no answer in HTTP"),
     "reset within the file": (lambda good: reset(99), "the connection broke off"),
     "too many headers": (lambda good: many_headers, "no answer in HTTP"),

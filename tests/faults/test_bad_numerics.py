@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.conftest import Clone
-from tests.test_pipeline import client, runs
+from tests.project import client, runs
 
 pytestmark = pytest.mark.faults
 

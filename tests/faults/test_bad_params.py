@@ -15,13 +15,15 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from stages.errors import UserError
-from stages.params import MAX_BYTES, EvaluateParams, Params, _all_keys, load_params
+from stages.params import EvaluateParams, Params, load_params
+from stages.params_errors import all_keys
+from stages.yaml_file import MAX_BYTES
 from tests.conftest import PROJECT, Clone
 
 pytestmark = pytest.mark.faults
 
 TEXT = (PROJECT / "params.yaml").read_text(encoding="utf-8")
-KEYS = _all_keys(Params)
+KEYS = all_keys(Params)
 EXAMPLES = ("examples", [pytest.param(100, id="few"), pytest.param(2_000, id="many", marks=pytest.mark.long)])
 # They make a folder where anything runs what they name.
 OBJECTS = [

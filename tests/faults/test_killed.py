@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import SMALL, Clone, make_clone
 from tests.faults.refusal import contents
-from tests.test_pipeline import STAGES, client, runs
+from tests.project import STAGES, client, runs
 
 pytestmark = pytest.mark.faults
 

@@ -9,7 +9,7 @@ from stages.errors import UserError
 from stages.tracking.store import tracking_uri
 from tests.conftest import Clone
 from tests.dataset.test_mirrors import GOOD, dataset, send, server
-from tests.servers import free_port, serving
+from tests.servers import mlflow_server
 
 pytestmark = pytest.mark.faults
 
@@ -78,14 +78,10 @@ def test_a_usable_uri_stays_as_it_is(uri, monkeypatch):
 
 @pytest.mark.long
 def test_a_server_that_loses_the_model_shows_no_password(checked_out, tmp_path_factory):
-    port, store = free_port(), tmp_path_factory.mktemp("server")
+    store = tmp_path_factory.mktemp("server")
     # No folder: whatever is uploaded is answered with an error that names the address, credentials included.
     (store / "files").touch()
-    command = (
-        "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
-        "--backend-store-uri", f"sqlite:///{store / 'server.db'}", "--artifacts-destination", str(store / "files"),
-    )  # fmt: skip
-    with serving(checked_out, *command, url=f"http://127.0.0.1:{port}/health"):
+    with mlflow_server(store) as port:
         uri = f"http://user:{SECRET}@127.0.0.1:{port}"
         trained = checked_out.run(*FOREST, MLFLOW_TRACKING_URI=uri).stdout
         published = checked_out.run("mnist", "publish", check=False, MLFLOW_TRACKING_URI=uri)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import Audit, copy_of
 from tests.faults.test_killed import files
-from tests.test_pipeline import MODELS
+from tests.project import MODELS
 
 pytestmark = pytest.mark.faults
 

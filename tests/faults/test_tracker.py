@@ -11,8 +11,8 @@ import pytest
 
 from tests.conftest import Clone
 from tests.faults.proxy import Proxy, after, failing, hang_up, losing_first_answers, proxy_to, slow
-from tests.servers import free_port, serving
-from tests.test_pipeline import locked
+from tests.project import locked
+from tests.servers import mlflow_server
 
 pytestmark = pytest.mark.faults
 
@@ -27,13 +27,7 @@ OWN = ("git.", "outbox.entry", "mlflow.log-model.history")
 @pytest.fixture(scope="session")
 def server(tmp_path_factory) -> Iterator[int]:
     """The port of a real tracking server; each test has its own experiment, as each has other data."""
-    port, store = free_port(), tmp_path_factory.mktemp("server")
-    command = (
-        "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-        "--backend-store-uri", f"sqlite:///{store / 'server.db'}", "--artifacts-destination", str(store / "files"),
-    )  # fmt: skip
-    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with serving(Clone(store), *command, url=f"http://127.0.0.1:{port}/health", **quiet):
+    with mlflow_server(tmp_path_factory.mktemp("server")) as port:
         yield port
 
 
@@ -167,6 +161,48 @@ def test_lost_answers_make_nothing_twice(checked_out, proxy, undisturbed):
     assert found["mlp"] == undisturbed["mlp"]
     assert {name: len(runs) for name, runs in found.items()} == {"mlp": 1, "cnn": 1, "random-forest": 1}
     check_delivered(checked_out, proxy.url, undisturbed)
+
+
+@pytest.mark.long
+def test_settings_of_mlflow_lose_nothing(checked_out, proxy, undisturbed):
+    others = {"MLFLOW_ENABLE_ASYNC_LOGGING": "true", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "5"}
+    proxy.fault = failing(503, only="runs/log-batch")
+    assert len(warnings(trained(checked_out, *MLP, MLFLOW_TRACKING_URI=proxy.url, **others))) == 1
+    proxy.fault = None
+    check_delivered(checked_out, proxy.url, undisturbed)
+
+
+@pytest.mark.long
+def test_a_training_that_the_store_refuses_is_no_reason_for_another_run(checked_out, undisturbed):
+    artifacts = checked_out.folder / "mlartifacts"
+    artifacts.write_text("in the way")
+    assert len(warnings(trained(checked_out, *MLP))) == 1
+    for _ in range(2):
+        assert warnings(checked_out.run(*EVALUATE).stdout)
+        assert checked_out.run(*PUBLISH, check=False).returncode == 1
+    artifacts.unlink()
+    for _ in range(2):
+        # What an evaluation waits for comes before it.
+        checked_out.run(*PUBLISH, check=False)
+    assert {name: len(runs) for name, runs in told(store(checked_out)).items()} == {
+        "mlp": 1, "cnn": 1, "random-forest": 1
+    }  # fmt: skip
+    check_delivered(checked_out, store(checked_out), undisturbed)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("gone", ["run", "store"])
+def test_what_is_left_of_a_run_that_is_gone_blocks_nothing(checked_out, undisturbed, gone):
+    artifacts = checked_out.folder / "mlartifacts"
+    artifacts.write_text("in the way")
+    trained(checked_out, *MLP)
+    artifacts.unlink()
+    if gone == "run":
+        forget(store(checked_out))
+    else:
+        (checked_out.folder / "mlflow.db").unlink()
+    checked_out.run(*PUBLISH, check=gone == "run")
+    check_delivered(checked_out, store(checked_out), undisturbed)
 
 
 @pytest.mark.long

@@ -33,7 +33,7 @@ from stages.params import Optimizer
 from stages.paths import PREPARED
 from tests.conftest import Clone
 from tests.learners.test_networks import section
-from tests.test_pipeline import client, runs
+from tests.project import client, runs
 
 pytestmark = pytest.mark.faults
 

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from stages.learners.checkpoint import checkpoint_path, remove_checkpoint
-from stages.learners.networks import build_network
+from stages.learners.checkpoint import checkpoint_path, load_checkpoint, remove_checkpoint
+from stages.learners.networks import build_network, optimizer
 from stages.learners.training import train
 from stages.models import CNN, MLP
 from stages.paths import PREPARED
@@ -75,6 +75,32 @@ def test_a_damaged_checkpoint_is_said_and_not_used(tmp_path, capsys):
         path.write_bytes(damaged)
         assert run(path)[1] == history
         assert "damaged, and not used" in capsys.readouterr().err
+
+
+def test_a_checkpoint_with_a_bit_flipped_is_read_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "checkpoint.npz"
+    with pytest.raises(KilledError):
+        run(path, kill_after=2)
+    whole = path.read_bytes()
+    network = build_network("mlp", section("mlp", **WITH_STATE), 4, 4, 3)
+    network.compile(optimizer=optimizer(section("mlp", **WITH_STATE).optimizer, steps=6))
+    network.optimizer.build(network.trainable_variables)
+    expected = load_checkpoint(path, network)
+    # The headers of the members, which have no checksum, are at its start and its end.
+    for position in (*range(200), *range(len(whole) - 3000, len(whole))):
+        flipped = whole[position] ^ 1 << position % 8
+        path.write_bytes(whole[:position] + bytes([flipped]) + whole[position + 1 :])
+        found = load_checkpoint(path, network)
+        assert found is None or found.history == expected.history, position
+
+
+def test_what_a_kill_left_of_a_checkpoint_is_removed_by_the_next_training(tmp_path):
+    left, foreign = tmp_path / "mlp-1.1-1.part", tmp_path / "notes.part"
+    for path in (left, foreign):
+        path.touch()
+    run(tmp_path / "checkpoint.npz")
+    assert not left.exists()
+    assert foreign.exists()
 
 
 def test_a_checkpoint_that_cannot_be_written_stops_no_training(tmp_path, capsys):

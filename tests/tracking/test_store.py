@@ -1,12 +1,15 @@
 """Where runs go, and what is said where they cannot."""
 
 import os
+from pathlib import Path
 
+import mlflow
 import pytest
 
 from stages.errors import UserError
-from stages.tracking.store import store_lock, tracking_uri
-from tests.test_pipeline import client
+from stages.tracking.store import connect, store_lock, tracking_uri
+from tests.conftest import copy_of
+from tests.project import client, runs
 
 FOREST = ("python", "-m", "stages.train_random_forest")
 
@@ -27,7 +30,20 @@ def test_credentials_are_never_shown(checked_out):
         assert "s3cret" not in done.stdout
 
 
-@pytest.mark.parametrize("uri", ["ftp://host", "http://[", "./mlruns", "file:///tmp/mlruns", "sqlit:///a.db"])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "ftp://host",
+        "http://[",
+        "./mlruns",
+        "file:///tmp/mlruns",
+        "sqlit:///a.db",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "sqlite:///?cache=shared",
+        "sqlite+pysqlite:///mlflow.db",
+    ],
+)
 def test_a_uri_that_cannot_be_is_refused(uri, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     with pytest.raises(UserError, match="MLFLOW_TRACKING_URI="):
@@ -37,6 +53,28 @@ def test_a_uri_that_cannot_be_is_refused(uri, monkeypatch):
 def test_clones_that_share_a_database_share_its_lock(monkeypatch, tmp_path):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/shared.db")
     assert store_lock().lock_file == f"{tmp_path}/shared.db.lock"
+
+
+def test_a_setting_behind_the_database_is_no_part_of_its_name(monkeypatch, tmp_path):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db?timeout=30")
+    assert connect().MlflowClient().search_runs(["0"]) == []
+    assert store_lock().lock_file == f"{tmp_path}/mlflow.db.lock"
+    assert (tmp_path / "mlflow.db").exists()
+
+
+def test_a_clone_that_is_copied_keeps_its_artifacts_to_itself(audit, tmp_path):
+    original, copy = Path(audit.folder), copy_of(audit, tmp_path / "a copy")
+    before = sorted(original.rglob("mlartifacts/**/*"))
+    copy.run(*FOREST)
+    locations = [run.info.artifact_uri for of_name in runs(copy).values() for run in of_name]
+    locations += [client(copy).get_experiment_by_name("digits").artifact_location]
+    assert all(Path(location).is_relative_to(copy.folder) for location in locations)
+    assert Path(runs(copy)["mlp"][0].info.artifact_uri, "confusion_matrix.png").exists()
+    champion = client(copy).get_model_version_by_alias("digits", "champion")
+    mlflow.set_tracking_uri(f"sqlite:///{copy.folder / 'mlflow.db'}")
+    loaded = mlflow.artifacts.download_artifacts(f"models:/digits/{champion.version}")
+    assert Path(loaded).is_relative_to(copy.folder)
+    assert sorted(original.rglob("mlartifacts/**/*")) == before
 
 
 def test_without_a_setting_the_store_lies_in_the_repository(monkeypatch, tmp_path):

@@ -1,0 +1,70 @@
+"""Which processes are at work in this clone: each holds a lock with its name while it lives.
+
+Numbers of processes and names of hosts would not do: a container has new ones after each start.
+"""
+
+import atexit
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from stages.provenance import main_repository
+
+
+def process_name() -> str:
+    """Return the name by which others ask whether this process `is_gone`."""
+    return Path(_own_lock(_folder()).lock_file).stem
+
+
+def is_gone(name: str) -> bool:
+    """Return whether the process with that `process_name` has ended, however; what is no such name never does."""
+    if not re.fullmatch(r"\d+-\d+", name):
+        return False
+    lock = FileLock(_folder() / f"{name}.lock")
+    try:
+        with lock.acquire(timeout=0):
+            Path(lock.lock_file).unlink(missing_ok=True)
+    except Timeout:
+        return False
+    return True
+
+
+@contextmanager
+def one_at_a_time(name: str) -> Iterator[None]:
+    """Wait until no other process is in a block of that `name` in this folder.
+
+    A stage whose DVC was killed ends soon after it, not with it.
+    """
+    folder = Path(".dvc/tmp")
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f"{name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print("waiting for another process that runs this stage here", flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@cache
+def _own_lock(folder: Path) -> FileLock:
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob("*.lock"):
+        is_gone(left.stem)
+    lock = FileLock(folder / f"{time.time_ns()}-{os.getpid()}.lock")
+    lock.acquire()
+    atexit.register(Path(lock.lock_file).unlink, missing_ok=True)
+    return lock
+
+
+def _folder() -> Path:
+    return main_repository() / ".dvc" / "tmp" / "processes"

@@ -1,0 +1,51 @@
+"""What is measured of a model: that of the images that it was trained on."""
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+from sklearn.ensemble import RandomForestClassifier
+
+from stages.dataset.prepared import About, Split
+from stages.dataset.subset import subset
+from stages.evaluation.measurement import Result, measure
+from stages.learners.forest_file import save_forest
+from stages.models import RANDOM_FOREST
+from stages.params import Params, set_values
+from tests.conftest import PROJECT
+
+ABOUT = About("digits", "digits", False, 8, 8, list("0123456789"), False)
+
+
+def split(count: int, seed: int) -> Split:
+    """Noise: what a forest knows of it by heart helps with no other image."""
+    random = np.random.default_rng(seed)
+    return Split(random.random((count, 8, 8)).astype(np.float32), (np.arange(count) % 10).astype(np.uint8))
+
+
+@pytest.fixture
+def measured(tmp_path, monkeypatch) -> Result:
+    """A forest that has seen a fifth of the training images."""
+    content = YAML(typ="safe").load(PROJECT / "params.yaml")
+    set_values(content, {"data.name": "digits", "train.random_forest.train_samples": 200})
+    params = Params.model_validate(content)
+    monkeypatch.chdir(tmp_path)
+    splits = {"train": split(1000, 0), "validation": split(100, 1), "test": split(100, 2)}
+    seen = subset(splits["train"], 200, params.runtime.seed)
+    forest = RandomForestClassifier(20, bootstrap=False, random_state=0).fit(seen.images.reshape(200, 64), seen.labels)
+    save_forest(forest, "pixels", RANDOM_FOREST.file)
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        return forest.predict_proba(images.reshape(-1, 64)).astype(np.float32)
+
+    return measure(RANDOM_FOREST, forest, predict, splits, ABOUT, params)
+
+
+def test_what_a_forest_of_a_part_has_learnt_by_heart_is_seen(measured):
+    assert measured.overfitting.startswith("Overfits by ")
+    assert "100.00 % of the training images right" in measured.overfitting
+
+
+def test_the_gate_asks_for_the_accuracy_of_the_data_set_and_the_model(measured):
+    content = YAML(typ="safe").load(PROJECT / "params.yaml")
+    assert measured.minimum == content["gate"]["minimum_accuracy"]["digits"]["random_forest"]
+    assert measured.metrics["gate_passed"] is (measured.metrics["test_accuracy"] >= measured.minimum)
