@@ -12,6 +12,7 @@ from stages.models import ALL_MODELS
 from stages.params import check_params
 from stages.paths import RAW
 from stages.provenance import main_repository
+from stages.temporary import own_temporary_folder
 from stages.tracking.delivery import deliver_all
 from stages.tracking.evaluations import record_evaluations
 from stages.tracking.outbox import entries
@@ -36,11 +37,12 @@ def run(arguments: argparse.Namespace) -> None:
     _check_state()
     try:
         waiting = entries()
-        try:
-            deliver_all()
-        finally:
-            # One refusal need not keep the others waiting.
-            sent = record_evaluations(load_about())
+        with own_temporary_folder():
+            try:
+                deliver_all()
+            finally:
+                # One refusal need not keep the others waiting.
+                sent = record_evaluations(load_about())
     except UserError:
         raise
     except Exception as error:

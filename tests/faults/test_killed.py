@@ -109,7 +109,7 @@ def kill_and_go_on(
             clone.run("dvc", "repro", "--force", "--single-item", stage, TMPDIR=str(temporary))
     assert "Traceback" not in clone.run("dvc", "repro", TMPDIR=str(temporary)).stdout
     assert "up to date" in clone.run("dvc", "status").stdout
-    # Where no stage had to run again none could send what the last one left.
+    # Where no stage had to run again none could send, or remove, what the last one left.
     clone.run("mnist", "publish", TMPDIR=str(temporary))
 
     assert processes(clone.folder) == []
@@ -118,7 +118,7 @@ def kill_and_go_on(
     assert found.keys() == expected.keys()
     assert [name for name in found if found[name] != expected[name]] == []
     assert list(temporary.iterdir()) == []
-    for folder in ("stages", "mlflow-outbox"):
+    for folder in ("stages", "mlflow-outbox", "processes"):
         assert list((clone.folder / ".dvc/tmp" / folder).iterdir()) == []
     for name, of_name in runs(clone, clone_experiment(clone)).items():
         assert {run.info.status for run in of_name} <= {"FINISHED", "KILLED"}
