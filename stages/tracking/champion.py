@@ -6,7 +6,7 @@ from typing import Any
 from stages.dataset.prepared import About
 from stages.fingerprints import folder_md5
 from stages.paths import PREPARED
-from stages.tracking.record import MODEL_MD5
+from stages.tracking.record import MODEL_MD5, logged_model
 from stages.tracking.store import connect, search_runs, store_lock
 
 ALIAS = "champion"
@@ -72,7 +72,7 @@ def _register(client: Any, name: str, run: Any) -> Any:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    model_id = run.outputs.model_outputs[-1].model_id
+    model_id = logged_model(run).model_id
     metrics = run.data.metrics
     return client.create_model_version(
         name,

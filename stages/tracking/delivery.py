@@ -16,7 +16,7 @@ from stages.dataset.prepared import About
 from stages.fingerprints import file_md5
 from stages.provenance import cached
 from stages.tracking import outbox
-from stages.tracking.record import DIFF, MODEL_MD5, NOTE, REPEAT_OF, find_run
+from stages.tracking.record import DIFF, MODEL_MD5, NOTE, REPEAT_OF, find_run, logged_model
 from stages.tracking.store import connect, experiment_id, search_runs, store_lock
 
 # Tag of a run: the entry that it was made of, by which it is found again where the answer to making it was lost.
@@ -267,7 +267,7 @@ def _end(run_id: str, event: dict[str, Any], model_md5: str | None) -> None:
     with store_lock():
         client.set_terminated(run_id, event["status"], end_time=event["time"])
         run = client.get_run(run_id)
-        if event["status"] != "FINISHED" or not (run.outputs and run.outputs.model_outputs):
+        if event["status"] != "FINISHED" or logged_model(run) is None:
             return
         first = find_run(model_md5)
         if first is None:

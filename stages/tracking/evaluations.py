@@ -23,7 +23,7 @@ from stages.tracking import outbox
 from stages.tracking.champion import GATE, choose_champion
 from stages.tracking.courier import courier
 from stages.tracking.delivery import deliver
-from stages.tracking.record import NOTE, find_run, kept_epoch, model_event, start_event
+from stages.tracking.record import NOTE, find_run, kept_epoch, logged_model, model_event, start_event
 from stages.tracking.store import connect, store_lock
 
 EVALUATION = "dvc.evaluation_md5"
@@ -125,7 +125,8 @@ def _log_metrics(client: Any, run: Any, values: dict[str, float]) -> None:
     mlflow = connect()
     run_id, known = run.info.run_id, run.data.metrics
     logged = run.outputs.model_outputs if run.outputs else []
-    model_id = logged[-1].model_id if logged else None
+    model = logged_model(run)
+    model_id = model.model_id if model else None
     step = max((output.step for output in logged), default=0)
     now = int(time.time() * 1000)
     new = {key: value for key, value in values.items() if not isclose(value, known.get(key, nan), rel_tol=SAME)}

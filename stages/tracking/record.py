@@ -13,7 +13,7 @@ from stages.models import Model
 from stages.notices import fallback_notice
 from stages.paths import PREPARED
 from stages.provenance import git_state
-from stages.tracking.store import search_runs
+from stages.tracking.store import connect, search_runs
 
 MODEL_MD5 = "dvc.model_md5"
 REPEAT_OF = "dvc.repeat_of"
@@ -81,6 +81,14 @@ def model_event(model: Model) -> dict[str, Any]:
 def find_run(model_md5: str) -> Any:
     """Return the run that stands for the model, or None."""
     return next(iter(search_runs(f"tags.`{MODEL_MD5}` = '{model_md5}'", limit=1)), None)
+
+
+def logged_model(run: Any) -> Any:
+    """Return MLflow's model of the run, or None: the outputs of the run also name those that broke off on the way."""
+    models = (
+        connect().MlflowClient().search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+    )
+    return next((model for model in models if model.status.value == "READY"), None)
 
 
 def latest_runs() -> tuple[list[str], str] | None:
