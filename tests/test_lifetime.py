@@ -87,6 +87,8 @@ def test_a_stage_goes_on_where_its_output_cannot_be_written(tmp_path, output):
     assert (tmp_path / "done").read_text() == "done"
 
 
+@pytest.mark.faults
+@pytest.mark.long
 def test_a_stage_whose_output_nobody_reads_is_kept_by_dvc(checked_out):
     command = "dvc repro --force --single-item train-random-forest | head -1"
     assert "Running stage" in checked_out.run("bash", "-c", command).stdout

@@ -25,7 +25,7 @@ def test_the_page_shows_figures_params_and_the_notice_escaped(params_file):
         each.mkdir(parents=True)
     MLP.file.write_bytes(b"model")
     scores = pd.DataFrame({"value": 0.98765, "low": 0.98, "high": 0.99}, index=list(FIGURES))
-    result = Result(MLP, np.eye(2)[LABELS], scores, METRICS, seconds={}, overfitting="<verdict>")
+    result = Result(MLP, np.eye(2)[LABELS], scores, METRICS, seconds={}, minimum=0.8, overfitting="<verdict>")
     per_class(LABELS, LABELS, ["a", "b"]).to_csv(MLP.reports / "per_class.csv")
     pd.DataFrame({"space": ["pixels"], "neighbor_purity": [0.9], "silhouette": [0.1]}).to_csv(
         EXPLORE / "purity.csv", index=False

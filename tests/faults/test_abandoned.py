@@ -114,6 +114,7 @@ def test_a_stage_ends_with_its_dvc_and_the_next_repro_works(checked_out, number)
     assert "up to date" in checked_out.run("dvc", "status").stdout
 
 
+@pytest.mark.long
 def test_a_stage_ends_with_its_dvc_where_nobody_reads_its_output(checked_out):
     with training(checked_out, *REPRO) as dvc:
         stage = stage_of(dvc, "stages.train_mlp")

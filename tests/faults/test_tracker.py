@@ -136,6 +136,7 @@ def test_the_next_stage_delivers_what_the_server_did_not_take(checked_out, proxy
     check_delivered(checked_out, proxy.url, undisturbed)
 
 
+@pytest.mark.long
 def test_a_server_that_takes_ten_seconds_for_each_call_is_not_waited_for(checked_out, proxy, undisturbed):
     proxy.fault = slow(10)
     start = time.monotonic()

@@ -77,6 +77,8 @@ def test_a_damaged_checkpoint_is_said_and_not_used(tmp_path, capsys):
         assert "damaged, and not used" in capsys.readouterr().err
 
 
+@pytest.mark.faults
+@pytest.mark.long
 def test_a_checkpoint_with_a_bit_flipped_is_read_whole_or_not_at_all(tmp_path):
     path = tmp_path / "checkpoint.npz"
     with pytest.raises(KilledError):
