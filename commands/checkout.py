@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from commands.dvc_console import run_dvc
@@ -45,7 +46,10 @@ def run(arguments: argparse.Namespace) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{arguments.folder}: exists and is not an empty folder; name another one")
     tags, diff = _find(arguments.run_id)
-    cache = Repo(str(main_repository())).cache.local_cache_dir
+    try:
+        cache = Repo(str(main_repository())).cache.local_cache_dir
+    except DvcException as error:
+        raise UserError(f"{main_repository()}: DVC does not tell its cache: {first_line(error)}") from None
     try:
         _check_out_code(folder, tags["git.commit"], diff)
         _dvc(folder, "cache", "dir", "--quiet", "--local", cache)

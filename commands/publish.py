@@ -38,11 +38,10 @@ def run(arguments: argparse.Namespace) -> None:
     try:
         waiting = entries()
         with own_temporary_folder():
-            try:
-                deliver_all()
-            finally:
-                # One refusal need not keep the others waiting.
-                sent = record_evaluations(load_about())
+            refusal = deliver_all()
+            sent = record_evaluations(load_about())
+        if refusal:
+            raise refusal
     except UserError:
         raise
     except Exception as error:

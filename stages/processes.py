@@ -22,9 +22,14 @@ def process_name() -> str:
     return Path(_own_lock(_folder()).lock_file).stem
 
 
+def is_name(name: object) -> bool:
+    """Return whether that could be a `process_name`."""
+    return isinstance(name, str) and re.fullmatch(r"\d+-\d+", name) is not None
+
+
 def is_gone(name: str) -> bool:
     """Return whether the process with that `process_name` has ended, however; what is no such name never does."""
-    if not re.fullmatch(r"\d+-\d+", name):
+    if not is_name(name):
         return False
     lock = FileLock(_folder() / f"{name}.lock")
     try:

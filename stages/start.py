@@ -3,7 +3,6 @@
 import argparse
 import errno
 import re
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,20 +42,12 @@ def exit_on_user_error() -> Iterator[None]:
         if not _is_of_the_system(error):
             raise
         where = f"{error.filename}: " if error.filename else ""
-        sys.exit(f"error: {where}{error.strerror or _first(error)}\nMend that or make room there, then run it again.")
+        sys.exit(f"error: {where}{error.strerror or error}\nMend that or make room there, then run it again.")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
 
 
 def _is_of_the_system(error: OSError) -> bool:
-    # NumPy writes past Python, and says in its own words how many values went out; shutil lists what it could not copy.
-    return (
-        error.errno in OF_THE_SYSTEM
-        or isinstance(error, shutil.Error)
-        or bool(re.search(r"\d+ requested and \d+ written", str(error)))
-    )
-
-
-def _first(error: OSError) -> object:
-    return error.args[0][0][-1] if isinstance(error, shutil.Error) else error
+    # NumPy writes past Python, and says in its own words how many values went out.
+    return error.errno in OF_THE_SYSTEM or bool(re.search(r"\d+ requested and \d+ written", str(error)))

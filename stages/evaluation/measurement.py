@@ -42,7 +42,7 @@ def measure(
     training = splits["train"]
     if model == RANDOM_FOREST:
         training = subset(training, params.train.random_forest.train_samples, params.runtime.seed)
-    # As many as there are validation images, and without augmentation.
+    # At most as many as there are validation images, and without augmentation.
     count = len(validation.labels)
     training = Split(training.images[:count], training.labels[:count])
     train_right, _ = _right(predict, training)

@@ -1,5 +1,6 @@
 """What `courier` starts: send the outbox until the stage is done and MLflow has everything, or cannot take it."""
 
+import os
 import select
 import signal
 import sys
@@ -25,13 +26,16 @@ def main() -> None:
     failures, again, over = 0, 0.0, False
     # At the end it tries twice.
     while not over or failures == 1:
-        over = bool(select.select([sys.stdin], [], [], LOOK_SECONDS)[0])
-        if over and is_gone(stage):
-            signal.alarm(ALONE_SECONDS)
+        if not over and select.select([sys.stdin], [], [], LOOK_SECONDS)[0]:
+            over = True
+            if not os.read(sys.stdin.fileno(), 1):
+                _outlive(stage)
         if not over and time.monotonic() < again:
             continue
         try:
-            deliver_all(stage)
+            refusal = deliver_all(stage)
+            if refusal:
+                raise refusal
             failures = 0
         except Exception as error:
             again = time.monotonic() + AGAIN_SECONDS
@@ -39,6 +43,13 @@ def main() -> None:
             # A single call that fails is not worth a word.
             if failures == 2:
                 warn(error)
+
+
+def _outlive(stage: str) -> None:
+    """Wait until the stage, which was killed, is gone: its pipe is closed a moment before."""
+    signal.alarm(ALONE_SECONDS)
+    while not is_gone(stage):
+        time.sleep(0.01)
 
 
 if __name__ == "__main__":

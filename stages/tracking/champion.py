@@ -34,7 +34,8 @@ def choose_champion(about: About) -> None:
         if champion and champion.run_id == best.info.run_id:
             return
         version = _version(client, about.dataset, best) or _register(client, about.dataset, best)
-        client.set_registered_model_alias(about.dataset, ALIAS, version.version)
+        if version:
+            client.set_registered_model_alias(about.dataset, ALIAS, version.version)
 
 
 def _best(data_md5: str) -> Any:
@@ -63,6 +64,10 @@ def _version(client: Any, name: str, run: Any) -> Any:
 
 
 def _register(client: Any, name: str, run: Any) -> Any:
+    """Return a new version of the model, or None where somebody has deleted it from MLflow."""
+    model = logged_model(run)
+    if model is None:
+        return None
     from mlflow.exceptions import MlflowException
 
     try:
@@ -72,13 +77,12 @@ def _register(client: Any, name: str, run: Any) -> Any:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    model_id = logged_model(run).model_id
     metrics = run.data.metrics
     return client.create_model_version(
         name,
-        source=f"models:/{model_id}",
+        source=f"models:/{model.model_id}",
         run_id=run.info.run_id,
-        model_id=model_id,
+        model_id=model.model_id,
         description=f"{run.info.run_name}: validation accuracy {metrics['val_accuracy']:.4f}, "
         f"test accuracy {metrics['test_accuracy']:.4f}",
         tags={

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import psutil
@@ -50,7 +50,10 @@ def _finish() -> None:
     if _running is None:
         return
     process, _running = _running, None
-    process.stdin.close()
+    with suppress(OSError):
+        # What a stage that is killed does not say.
+        process.stdin.write(b".")
+        process.stdin.close()
     try:
         if not _ended(process):
             print(

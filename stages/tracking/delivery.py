@@ -26,10 +26,11 @@ BATCH = 100
 KILLED = "its process ended without a word: killed, or out of memory"
 
 
-def deliver_all(*processes: str) -> None:
+def deliver_all(*processes: str) -> Exception | None:
     """Send all that the outbox has for the configured store of this process, those named and those gone, oldest first.
 
-    Raises what MLflow raises: where it cannot be reached, at once; where it refuses one entry, after all others.
+    Raises what MLflow raises where it cannot be reached. Where it refuses an entry, the others are sent, and the first
+    refusal is returned.
     """
     refusal = None
     for entry in outbox.entries(*processes):
@@ -39,8 +40,7 @@ def deliver_all(*processes: str) -> None:
             if _is_away(error):
                 raise
             refusal = refusal or error
-    if refusal:
-        raise refusal
+    return refusal
 
 
 def deliver(entry: Path) -> None:
@@ -93,8 +93,12 @@ def _run_is_deleted(entry: Path) -> bool:
     run_id, _ = _sent(entry)
     if run_id is None:
         return False
+    client = connect().MlflowClient()
     try:
-        return connect().MlflowClient().get_run(run_id).info.lifecycle_stage == "deleted"
+        run = client.get_run(run_id)
+        # With a deleted experiment, which may come back, its runs are deleted too.
+        active = client.get_experiment(run.info.experiment_id).lifecycle_stage == "active"
+        return active and run.info.lifecycle_stage == "deleted"
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             _note(entry).unlink(missing_ok=True)

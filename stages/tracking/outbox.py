@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import without_credentials
-from stages.processes import is_gone, process_name
+from stages.processes import is_gone, is_name, process_name
 from stages.provenance import main_repository
 from stages.tracking.store import tracking_uri
 
@@ -82,7 +82,7 @@ def entries(*processes: str) -> list[Path]:
     ours = {process_name(), *processes}
     found = []
     for entry, events in _entries():
-        owner = str(events[0].get("process"))
+        owner = events[0]["process"]
         if owner in ours or is_gone(owner):
             found.append((events[0]["event"] == REPORTS, entry))
     return [entry for _, entry in sorted(found)]
@@ -114,7 +114,7 @@ def files(entry: Path) -> Path:
 def _entries() -> Iterator[tuple[Path, list[dict[str, Any]]]]:
     for entry in sorted(_folder().glob("*.jsonl")):
         events = read(entry)
-        if events and events[0].get("store") == _store():
+        if events and events[0].get("store") == _store() and is_name(events[0].get("process")):
             yield entry, events
 
 

@@ -6,6 +6,7 @@ import re
 import sqlite3
 import warnings
 from contextlib import closing, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -128,20 +129,30 @@ def _make_database(mlflow: Any) -> None:
         os.replace(part, database)
 
 
+@cache
 def _follow_the_clone(database: Path) -> None:
-    """Where a clone was moved or copied, have its own store find its artifacts here: MLflow keeps whole paths."""
-    here = f"{database.parent}/mlartifacts/"
+    """Where a clone was moved or copied, have its own store find its artifacts here: MLflow keeps whole paths.
+
+    Those of another clone, which shares this store, are where they were, and not here.
+    """
+    here = database.parent / "mlartifacts"
     # What is wrong with the database MLflow says itself.
     with suppress(sqlite3.Error), closing(sqlite3.connect(database)) as connection, connection:
         locations = connection.execute("SELECT artifact_location FROM experiments").fetchall()
-        parts = [location.rpartition("/mlartifacts/") for (location,) in locations]
-        elsewhere = {"".join(part[:2]) for part in parts if part[1]} - {here}
-        for table, column in ARTIFACTS if elsewhere else ():
-            for before in elsewhere:
-                connection.execute(
-                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
-                    (here, len(before) + 1, len(before), before),
-                )
+        if all(_is_at(here, location) for (location,) in locations):
+            return
+        for table, column in ARTIFACTS:
+            for row, location in connection.execute(f"SELECT rowid, {column} FROM {table}").fetchall():
+                if not _is_at(here, location):
+                    moved = here / location.rpartition("/mlartifacts/")[2]
+                    if moved.exists() or not Path(location).exists():
+                        connection.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (str(moved), row))
+
+
+def _is_at(folder: Path, location: str | None) -> bool:
+    """Return whether MLflow's path of an artifact is in `folder`, or no path of ours."""
+    before, found, _ = (location or "").rpartition("/mlartifacts/")
+    return not found or "://" in before or f"{before}/mlartifacts" == str(folder)
 
 
 def store_lock() -> FileLock:

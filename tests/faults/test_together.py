@@ -41,7 +41,6 @@ def test_a_stage_waits_for_another_of_its_kind_in_the_same_folder(checked_out):
 
 
 @pytest.mark.long
-@pytest.mark.long
 def test_two_clones_on_a_fresh_store_make_one_run_for_each_model(audit: Audit, tmp_path: Path):
     clones = [copy_of(audit, tmp_path / name, "mlflow.db*", "mlartifacts") for name in ("one", "two")]
     uri = f"sqlite:///{tmp_path / 'shared.db'}"

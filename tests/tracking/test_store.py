@@ -77,6 +77,17 @@ def test_a_clone_that_is_copied_keeps_its_artifacts_to_itself(audit, tmp_path):
     assert sorted(original.rglob("mlartifacts/**/*")) == before
 
 
+@pytest.mark.faults
+@pytest.mark.long
+def test_the_artifacts_of_another_clone_in_the_same_store_stay_its_own(checked_out, audit, tmp_path_factory):
+    other = copy_of(audit, tmp_path_factory.mktemp("other"), "mlflow.db*", "mlartifacts")
+    other.run("mnist", "publish", MLFLOW_TRACKING_URI=f"sqlite:///{checked_out.folder / 'mlflow.db'}")
+    checked_out.run(*FOREST)
+    for _, (run, *_) in runs(checked_out).items():
+        assert Path(run.info.artifact_uri).is_relative_to(other.folder)
+    assert Path(runs(checked_out)["mlp"][0].info.artifact_uri, "confusion_matrix.png").exists()
+
+
 def test_without_a_setting_the_store_lies_in_the_repository(monkeypatch, tmp_path):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / ".dvc").mkdir()
