@@ -145,6 +145,7 @@ def run_undisturbed(clone: Clone) -> dict[str, float]:
     return seconds_of(output)
 
 
+@pytest.mark.long
 def test_a_killed_training_ends_with_the_bytes_of_an_unbroken_one(checked_out):
     checked_out.set_params({"train.mlp.epochs": 40})
     repro = checked_out.start(*REPRO, stdout=subprocess.DEVNULL)
