@@ -14,7 +14,6 @@ pytestmark = pytest.mark.faults
 
 
 @pytest.mark.long
-@pytest.mark.long
 def test_two_pipelines_in_one_clone_end_with_the_right_bytes_or_a_clear_refusal(checked_out, reproduced):
     checked_out.run("git", "checkout", "--quiet", "HEAD~1", "--", "reports")
     shutil.rmtree(checked_out.folder / ".dvc/cache/runs")
