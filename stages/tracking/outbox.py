@@ -45,10 +45,10 @@ def add(entry: Path, event: str, **content: Any) -> None:
     descriptor = os.open(entry, os.O_WRONLY | os.O_APPEND)
     try:
         # In one piece: Ctrl-C or a kill leave a whole line or none.
-        missing = len(line) - os.write(descriptor, line)
-        if missing:
+        written = os.write(descriptor, line)
+        if written < len(line):
             # The disk is full in the middle of it.
-            os.ftruncate(descriptor, os.fstat(descriptor).st_size - (len(line) - missing))
+            os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(entry))
     finally:
         os.close(descriptor)
