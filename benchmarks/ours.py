@@ -13,8 +13,9 @@ import numpy as np
 from ruamel.yaml import YAML
 
 from commands.experiments import recipe_params
-from stages.dataset.prepared import load_about, load_split
-from stages.params import Params, set_values
+from stages.dataset.prepared import load_info, load_split
+from stages.params.schema import Params
+from stages.params.views import set_values
 from stages.paths import PARAMS
 
 
@@ -53,8 +54,8 @@ def _network(model: str, params: Params):
     from stages.learners.networks import build_network
     from stages.learners.training import train
 
-    about, section = load_about(), getattr(params.train, model)
-    network = build_network(model, section, about.height, about.width, len(about.class_names))
+    info, section = load_info(), getattr(params.train, model)
+    network = build_network(model, section, info.height, info.width, len(info.class_names))
     training, validation = load_split("train"), load_split("validation")
 
     def fit() -> keras.Model:
@@ -69,8 +70,8 @@ def _network(model: str, params: Params):
 def _forest(params: Params):
     from sklearn.ensemble import RandomForestClassifier
 
+    from stages.dataset.features import FEATURES
     from stages.dataset.subset import subset
-    from stages.learners.features import FEATURES
     from stages.train_random_forest import grow
 
     section, seed = params.train.random_forest, params.runtime.seed

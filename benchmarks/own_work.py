@@ -11,7 +11,7 @@ import time
 from contextlib import ExitStack, nullcontext
 from unittest.mock import MagicMock, patch
 
-from stages.params import EvaluateParams, load_params
+from stages.params.views import EvaluateParams, load_params
 from stages.runtime import start_keras
 
 STAGES = ("download", "preprocess", "explore", "train_mlp", "train_cnn", "train_random_forest", "evaluate")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stages.provenance import cores, cpu_name
+from stages.process.provenance import cores, cpu_name
 
 WORK = Path(__file__).parent / "rounds"
 PROJECT = Path(__file__).parent.parent

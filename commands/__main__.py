@@ -2,7 +2,7 @@
 
 import argparse
 
-from stages.start import exit_on_user_error
+from stages.process.ending import exit_on_user_error
 
 
 def main() -> None:

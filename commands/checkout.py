@@ -11,11 +11,11 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from commands.dvc_console import run_dvc
-from stages.errors import UserError, without_credentials
 from stages.fingerprints import file_md5, folder_md5
-from stages.models import ALL_MODELS
+from stages.learners.models import ALL_MODELS
 from stages.paths import PREPARED
-from stages.provenance import cached, main_repository
+from stages.process.errors import UserError, without_credentials
+from stages.process.provenance import cached, main_repository
 from stages.tracking.record import DIFF, MODEL_MD5, REPEAT_OF
 from stages.tracking.store import connect, first_line, tracking_uri
 

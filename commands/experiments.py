@@ -8,11 +8,11 @@ import dvc.api
 from dvc.exceptions import DvcException
 
 from commands.dvc_console import run_dvc
-from stages.errors import UserError
-from stages.params import check_params
+from stages.params.views import check_params
+from stages.params.yaml_file import read_yaml
 from stages.paths import METRICS
+from stages.process.errors import UserError
 from stages.tracking.store import first_line
-from stages.yaml_file import read_yaml
 
 RECIPES = Path("recipes")
 

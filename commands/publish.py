@@ -6,13 +6,13 @@ import os
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from stages.dataset.prepared import load_about
-from stages.errors import UserError, without_credentials
-from stages.models import ALL_MODELS
-from stages.params import check_params
+from stages.dataset.prepared import load_info
+from stages.learners.models import ALL_MODELS
+from stages.params.views import check_params
 from stages.paths import RAW
-from stages.provenance import main_repository
-from stages.temporary import own_temporary_folder
+from stages.process.errors import UserError, without_credentials
+from stages.process.provenance import main_repository
+from stages.process.temporary import own_temporary_folder
 from stages.tracking.delivery import deliver_all
 from stages.tracking.evaluations import record_evaluations
 from stages.tracking.outbox import entries
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
         waiting = entries()
         with own_temporary_folder():
             refusal = deliver_all()
-            sent = record_evaluations(load_about())
+            sent = record_evaluations(load_info())
         if refusal:
             raise refusal
     except UserError:

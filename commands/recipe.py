@@ -4,7 +4,7 @@ import argparse
 import os
 
 from commands.experiments import RECIPES, recipe_params, recipes, run_experiment
-from stages.provenance import main_repository
+from stages.process.provenance import main_repository
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:

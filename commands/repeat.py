@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from commands.experiments import recipe_params, run_experiment
-from stages.errors import UserError
-from stages.models import ALL_MODELS
-from stages.params import EvaluateParams, load_params
+from stages.learners.models import ALL_MODELS
+from stages.params.views import EvaluateParams, load_params
 from stages.paths import REPEATS
-from stages.provenance import main_repository
+from stages.process.errors import UserError
+from stages.process.provenance import main_repository
 from stages.tracking.repeats import record_repeats
 from stages.tracking.store import first_line
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from urllib.parse import quote
 
-from stages.errors import UserError, without_credentials
+from stages.process.errors import UserError, without_credentials
 from stages.tracking.courier import courier_of_what_is_left
 from stages.tracking.record import latest_runs
 from stages.tracking.store import connect, first_line, tracking_uri

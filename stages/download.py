@@ -10,16 +10,16 @@ import json
 import shutil
 from pathlib import Path
 
-from stages.dataset.catalogue import CATALOGUE, SAMPLES
+from stages.dataset.catalogue import CATALOGUE
+from stages.dataset.fallback import SAMPLES, fallback_notice
 from stages.dataset.folders import replaced
 from stages.dataset.mirrors import NoMirrorReached, fetch
 from stages.dataset.packaged import write_packaged
-from stages.errors import UserError
-from stages.notices import fallback_notice, print_notice
-from stages.params import DownloadParams, load_params
+from stages.params.views import DownloadParams, load_params
 from stages.paths import RAW
-from stages.progress import progress_bar
-from stages.start import run_stage
+from stages.process.console import print_notice, progress_bar, warn
+from stages.process.errors import UserError
+from stages.tracking.stage import run_stage
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def _sample(name: str, offline: str, reasons: str) -> str:
         raise UserError(f"{message}Connect to the network, or {point}; {name} has no offline sample.")
     if offline == "fail":
         raise UserError(f"{message}Connect to the network, {point}, or set data.offline: sample in params.yaml.")
-    print(f"warning: {message}", end="")
+    warn(message.rstrip())
     return SAMPLES[name]
 
 

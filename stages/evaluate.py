@@ -10,16 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from stages.dataset.prepared import About, load_about, load_split
-from stages.errors import UserError
-from stages.models import ALL_MODELS
-from stages.notices import fallback_notice, print_notice
-from stages.params import EvaluateParams, Gate, load_params
+from stages.dataset.fallback import fallback_notice
+from stages.dataset.prepared import DatasetInfo, load_info, load_split
+from stages.learners.models import ALL_MODELS
+from stages.params.schema import Gate
+from stages.params.views import EvaluateParams, load_params
 from stages.paths import COMPARISON, INDEX, METRICS
-from stages.progress import progress_bar
+from stages.process.console import print_notice, progress_bar
+from stages.process.errors import UserError
 from stages.runtime import start_keras
-from stages.start import run_stage
 from stages.tracking.evaluations import send_evaluations
+from stages.tracking.stage import run_stage
 from stages.tracking.store import tracking_uri
 
 
@@ -34,36 +35,36 @@ def main() -> None:
     from stages.evaluation.report import write_report
     from stages.learners.prediction import load_model
 
-    about = load_about()
+    info = load_info()
     splits = {name: load_split(name) for name in ("train", "validation", "test")}
     test, results = splits["test"], []
     with progress_bar(len(ALL_MODELS), "evaluate", "model") as bar:
         for model in ALL_MODELS:
             estimator, predict = load_model(model.file)
-            result = measure(model, estimator, predict, splits, about, params)
-            write_model_report(result, estimator, predict, test, about)
+            result = measure(model, estimator, predict, splits, info, params)
+            write_model_report(result, estimator, predict, test, info)
             results.append(result)
             bar.update()
     metrics = {result.model.name: result.metrics for result in results}
     METRICS.write_text(json.dumps(metrics, indent=2) + "\n")
     comparison = compare(np.asarray(test.labels), {result.model.name: result.probabilities for result in results})
     COMPARISON.write_text(json.dumps(comparison, indent=2) + "\n")
-    notice = fallback_notice(about.requested, about.dataset) if about.fallback else None
-    write_report(INDEX, about, results, comparison, params, notice)
-    recorded = send_evaluations(about, {result.model.name: result.seconds for result in results})
-    _print_table(results, about, recorded)
+    notice = fallback_notice(info.requested, info.dataset) if info.fallback else None
+    write_report(INDEX, info, results, comparison, params, notice)
+    recorded = send_evaluations(info, {result.model.name: result.seconds for result in results})
+    _print_table(results, info, recorded)
     if notice:
         print_notice(notice)
     _check_gate(metrics, params.gate)
 
 
-def _print_table(results: list[Any], about: About, recorded: bool) -> None:
+def _print_table(results: list[Any], info: DatasetInfo, recorded: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
     # Narrow enough for a console of 80 columns, and for a log.
     table = Table(
-        title=f"{about.dataset}: test images, 95 % intervals",
+        title=f"{info.dataset}: test images, 95 % intervals",
         box=None,
         padding=(0, 2),
         collapse_padding=True,

@@ -9,52 +9,53 @@ import numpy as np
 import pandas as pd
 
 from stages.dataset.folders import replaced
-from stages.dataset.prepared import About, Split, load_about, load_split
+from stages.dataset.prepared import DatasetInfo, Split, load_info, load_split
 from stages.exploration.embeddings import COMPONENTS, outliers, principal_components, purity, umap_embedding
 from stages.exploration.figures import (
     draw_class_counts,
     draw_explained_variance,
     draw_points,
 )
-from stages.params import Explore, ExploreParams, load_params
+from stages.figures import draw_tiles
+from stages.params.schema import Explore
+from stages.params.views import ExploreParams, load_params
 from stages.paths import EXPLORE
-from stages.pictures import draw_tiles
-from stages.start import run_stage
+from stages.tracking.stage import run_stage
 
 IMAGES_PER_CLASS = 12
 
 
 def main() -> None:
     params = load_params(ExploreParams).explore
-    about = load_about()
+    info = load_info()
     splits = {name: load_split(name) for name in ("train", "validation", "test")}
     training = Split(np.asarray(splits["train"].images), np.asarray(splits["train"].labels))
 
     with replaced(EXPLORE) as folder:
-        _show_classes(folder, splits, about)
+        _show_classes(folder, splits, info)
         components, ratio = principal_components(training.images, COMPONENTS)
-        _show_images(folder, training, components, about)
-        _show_variance(folder, ratio, about)
-        _show_points(folder, training, components, about, params)
+        _show_images(folder, training, components, info)
+        _show_variance(folder, ratio, info)
+        _show_points(folder, training, components, info, params)
 
 
-def _show_classes(folder: Path, splits: dict[str, Split], about: About) -> None:
-    names = about.class_names
+def _show_classes(folder: Path, splits: dict[str, Split], info: DatasetInfo) -> None:
+    names = info.class_names
     counts = pd.DataFrame(
         {name: np.bincount(split.labels, minlength=len(names)) for name, split in splits.items()},
         index=pd.Index(names, name="class"),
     )
     counts.to_csv(folder / "class_counts.csv")
-    draw_class_counts(counts, folder / "class_counts.png", about.dataset)
+    draw_class_counts(counts, folder / "class_counts.png", info.dataset)
     print(counts.to_string())
 
 
-def _show_images(folder: Path, training: Split, components: np.ndarray, about: About) -> None:
-    names = about.class_names
+def _show_images(folder: Path, training: Split, components: np.ndarray, info: DatasetInfo) -> None:
+    names = info.class_names
     of_class = [np.flatnonzero(training.labels == label) for label in range(len(names))]
     far = outliers(components, training.labels, IMAGES_PER_CLASS)
     means = np.stack([training.images[members].mean(axis=0) for members in of_class])
-    draw_tiles(means, names, folder / "mean_images.png", f"{about.dataset}: mean image of each class", columns=5)
+    draw_tiles(means, names, folder / "mean_images.png", f"{info.dataset}: mean image of each class", columns=5)
     first = [members[:IMAGES_PER_CLASS] for members in of_class]
     farthest = [far.loc[far["class"] == label, "index"] for label in range(len(names))]
     for file, rows, words in (
@@ -69,26 +70,26 @@ def _show_images(folder: Path, training: Split, components: np.ndarray, about: A
             training.images[np.concatenate(rows)],
             captions,
             folder / f"{file}.png",
-            f"{about.dataset}: {words}",
+            f"{info.dataset}: {words}",
             columns=IMAGES_PER_CLASS,
         )
     far["class"] = far["class"].map(dict(enumerate(names)))
     far.round(4).to_csv(folder / "outliers.csv", index=False)
 
 
-def _show_variance(folder: Path, ratio: np.ndarray, about: About) -> None:
+def _show_variance(folder: Path, ratio: np.ndarray, info: DatasetInfo) -> None:
     components = pd.RangeIndex(1, len(ratio) + 1, name="component")
     table = pd.DataFrame({"explained_variance": ratio.round(6)}, index=components)
     table.to_csv(folder / "explained_variance.csv")
-    title = f"{about.dataset}: {len(ratio)} components explain {100 * ratio.sum():.1f} %"
+    title = f"{info.dataset}: {len(ratio)} components explain {100 * ratio.sum():.1f} %"
     draw_explained_variance(ratio, folder / "explained_variance.png", title)
 
 
-def _show_points(folder: Path, training: Split, components: np.ndarray, about: About, params: Explore) -> None:
+def _show_points(folder: Path, training: Split, components: np.ndarray, info: DatasetInfo, params: Explore) -> None:
     """Draw the images in the plane, and measure on a sample how well each space keeps the classes apart."""
-    names, count = about.class_names, len(training.labels)
+    names, count = info.class_names, len(training.labels)
     plane = components[:, :2]
-    title = f"{about.dataset}: two principal components of {count:,} images"
+    title = f"{info.dataset}: two principal components of {count:,} images"
     draw_points(plane, training.labels, names, folder / "pca.png", title, params.seed)
 
     random = np.random.default_rng(params.seed)
@@ -102,7 +103,7 @@ def _show_points(folder: Path, training: Split, components: np.ndarray, about: A
     if params.umap:
         print(f"explore: UMAP of {len(sample):,} images …", flush=True)
         spaces["UMAP"] = umap_embedding(training.images[sample], params.seed)
-        title = f"{about.dataset}: UMAP of {len(sample):,} images"
+        title = f"{info.dataset}: UMAP of {len(sample):,} images"
         draw_points(spaces["UMAP"], labels, names, folder / "umap.png", title, params.seed)
     table = pd.DataFrame({space: purity(points, labels) for space, points in spaces.items()}).T.round(4)
     table.rename_axis("space").to_csv(folder / "purity.csv")

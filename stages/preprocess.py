@@ -8,15 +8,16 @@ import json
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-from stages.dataset.catalogue import CATALOGUE, SAMPLES, Dataset, images_and_labels
+from stages.dataset.catalogue import CATALOGUE, Dataset, images_and_labels
+from stages.dataset.fallback import SAMPLES
 from stages.dataset.folders import replaced
 from stages.dataset.idx import IdxError, read_idx
 from stages.dataset.images import prepare
-from stages.dataset.prepared import About, save_about, save_split
-from stages.errors import UserError
-from stages.params import PreprocessParams, load_params
+from stages.dataset.prepared import DatasetInfo, save_info, save_split
+from stages.params.views import PreprocessParams, load_params
 from stages.paths import PREPARED, RAW
-from stages.start import run_stage
+from stages.process.errors import UserError
+from stages.tracking.stage import run_stage
 
 
 def main() -> None:
@@ -28,7 +29,7 @@ def main() -> None:
 
     train, validation = _split(train_labels, params.validation_fraction, params.seed)
 
-    about = About(
+    info = DatasetInfo(
         **manifest,
         height=dataset.height,
         width=dataset.width,
@@ -39,7 +40,7 @@ def main() -> None:
         save_split(folder, "train", prepare(train_images[train], params.deskew), train_labels[train])
         save_split(folder, "validation", prepare(train_images[validation], params.deskew), train_labels[validation])
         save_split(folder, "test", prepare(test_images, params.deskew), test_labels)
-        save_about(folder, about)
+        save_info(folder, info)
     print(
         f"{dataset.name}: {len(train):,} training, {len(validation):,} validation and "
         f"{len(test_labels):,} test images of {dataset.height}x{dataset.width}"

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from stages.errors import UserError
-from stages.params import Runtime
+from stages.params.schema import Runtime
+from stages.process.errors import UserError
 
 
 def start_keras(runtime: Runtime) -> str:

@@ -3,10 +3,10 @@
 python -m stages.train_cnn
 """
 
-from stages.models import CNN
-from stages.params import TrainCnnParams, load_params
+from stages.learners.models import CNN
+from stages.params.views import TrainCnnParams, load_params
 from stages.runtime import start_keras
-from stages.start import run_stage
+from stages.tracking.stage import run_stage
 
 
 def main() -> None:

@@ -3,10 +3,10 @@
 python -m stages.train_mlp
 """
 
-from stages.models import MLP
-from stages.params import TrainMlpParams, load_params
+from stages.learners.models import MLP
+from stages.params.views import TrainMlpParams, load_params
 from stages.runtime import start_keras
-from stages.start import run_stage
+from stages.tracking.stage import run_stage
 
 
 def main() -> None:

@@ -9,15 +9,16 @@ import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import accuracy_score, log_loss
 
-from stages.dataset.prepared import load_about, load_split
+from stages.dataset.features import FEATURES
+from stages.dataset.prepared import load_info, load_split
 from stages.dataset.subset import subset
-from stages.learners.features import FEATURES
 from stages.learners.forest_file import save_forest
-from stages.models import RANDOM_FOREST
-from stages.params import RandomForest, TrainRandomForestParams, load_params
-from stages.progress import progress_bar
-from stages.provenance import cores, cpu_name
-from stages.start import run_stage
+from stages.learners.models import RANDOM_FOREST
+from stages.params.schema import RandomForest
+from stages.params.views import TrainRandomForestParams, load_params
+from stages.process.console import progress_bar
+from stages.process.provenance import cores, cpu_name
+from stages.tracking.stage import run_stage
 from stages.tracking.training_run import training_run
 
 # Images times trees between two marks of the progress bar, at least: about a second of work.
@@ -26,7 +27,7 @@ STEP = 500_000
 
 def main() -> None:
     params = load_params(TrainRandomForestParams)
-    about = load_about()
+    info = load_info()
     training = subset(load_split("train"), params.forest.train_samples, params.seed)
     validation = load_split("validation")
     print(
@@ -35,7 +36,7 @@ def main() -> None:
         flush=True,
     )
 
-    with training_run(RANDOM_FOREST, params.resolved(), about) as run:
+    with training_run(RANDOM_FOREST, params.resolved(), info) as run:
         run.set_tags({"runtime.device": "cpu", "runtime.processor": cpu_name(), "runtime.cores": str(cores())})
         start = time.perf_counter()
         features = FEATURES[params.forest.features]

@@ -13,21 +13,19 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from stages import params
+from stages.params import views
 from tests.conftest import OBSERVERS, PROJECT, Audit
 
-# Printed by download, and part of the report that evaluate writes.
-SPOKEN = {"download": {"stages/notices.py"}}
 # They check, show, fetch what a checksum verifies, or stand in for another: no output depends on their version.
 OBSERVING_PACKAGES = {"pydantic", "requests", "rich", "tqdm", "urllib3", "jax"}
 VIEWS = {
-    "download": params.DownloadParams,
-    "preprocess": params.PreprocessParams,
-    "explore": params.ExploreParams,
-    "train-mlp": params.TrainMlpParams,
-    "train-cnn": params.TrainCnnParams,
-    "train-random-forest": params.TrainRandomForestParams,
-    "evaluate": params.EvaluateParams,
+    "download": views.DownloadParams,
+    "preprocess": views.PreprocessParams,
+    "explore": views.ExploreParams,
+    "train-mlp": views.TrainMlpParams,
+    "train-cnn": views.TrainCnnParams,
+    "train-random-forest": views.TrainRandomForestParams,
+    "evaluate": views.EvaluateParams,
 }
 PIPELINE = YAML(typ="safe").load(PROJECT / "dvc.yaml")["stages"]
 EXTRA = "project.optional-dependencies."
@@ -53,7 +51,7 @@ def modules(stage: str, observers: bool = False) -> set[Path]:
         name = module.relative_to(PROJECT).as_posix()
         if module in seen:
             continue
-        if not observers and (name.startswith(OBSERVERS) or name in SPOKEN.get(stage, ())):
+        if not observers and name.startswith(OBSERVERS):
             continue
         seen.add(module)
         candidates = (PROJECT / (name.replace(".", "/") + ".py") for name in imported_names(module))

@@ -3,7 +3,7 @@
 import json
 import re
 
-from stages.models import ALL_MODELS
+from stages.learners.models import ALL_MODELS
 from tests.conftest import PROJECT
 
 

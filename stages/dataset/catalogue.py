@@ -96,9 +96,6 @@ CATALOGUE = {
     )
 }
 
-# What MNIST falls back to when no mirror can be reached; no other data set has a stand-in.
-SAMPLES = {"mnist": "mnist-sample"}
-
 
 def images_and_labels(split: str) -> tuple[str, str]:
     """The file names of `split`, "train" or "test"."""

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 from stages.dataset.catalogue import Dataset, PublishedFile
 from stages.dataset.idx import IdxError, check_magic
-from stages.errors import UserError, without_credentials
-from stages.provenance import main_repository
+from stages.process.errors import UserError, without_credentials
+from stages.process.provenance import main_repository
 
 CONNECT_TIMEOUT = 5  # seconds
 # A mirror has PATIENCE seconds to connect, to redirect, to answer and to send the first PORTION bytes, and as long for

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from stages.errors import UserError
 from stages.paths import PREPARED
+from stages.process.errors import UserError
 
 ABOUT = "dataset.json"
 
 
 @dataclass(frozen=True)
-class About:
+class DatasetInfo:
     """What later stages know of the data.
 
     `dataset` is the one really used, `requested` the one of params.yaml; `deskew` tells whether the images were.
@@ -37,8 +37,8 @@ class Split:
     labels: np.ndarray
 
 
-def save_about(folder: Path, about: About) -> None:
-    (folder / ABOUT).write_text(json.dumps(asdict(about), indent=2) + "\n")
+def save_info(folder: Path, info: DatasetInfo) -> None:
+    (folder / ABOUT).write_text(json.dumps(asdict(info), indent=2) + "\n")
 
 
 def save_split(folder: Path, name: str, images: np.ndarray, labels: np.ndarray) -> None:
@@ -47,10 +47,10 @@ def save_split(folder: Path, name: str, images: np.ndarray, labels: np.ndarray) 
     np.save(folder / f"{name}_labels.npy", labels)
 
 
-def load_about() -> About:
+def load_info() -> DatasetInfo:
     """Raises `UserError` where `preprocess` has not written what the data are."""
     try:
-        return TypeAdapter(About).validate_json((PREPARED / ABOUT).read_bytes(), strict=True)
+        return TypeAdapter(DatasetInfo).validate_json((PREPARED / ABOUT).read_bytes(), strict=True)
     except OSError as error:
         raise _unusable(ABOUT, error.strerror) from None
     except ValidationError as error:
@@ -60,19 +60,19 @@ def load_about() -> About:
 
 def load_split(name: str) -> Split:
     """Memory-map the split `name`: "train", "validation" or "test"; raise `UserError` where it cannot be one."""
-    about, split = load_about(), Split(_load(f"{name}_images.npy"), _load(f"{name}_labels.npy"))
+    info, split = load_info(), Split(_load(f"{name}_images.npy"), _load(f"{name}_labels.npy"))
     images, labels = split.images, split.labels
-    if images.dtype != np.float32 or images.shape[1:] != (about.height, about.width):
+    if images.dtype != np.float32 or images.shape[1:] != (info.height, info.width):
         raise _unusable(
             f"{name}_images.npy",
-            f"{images.dtype} of shape {images.shape} instead of float32 (n, {about.height}, {about.width})",
+            f"{images.dtype} of shape {images.shape} instead of float32 (n, {info.height}, {info.width})",
         )
     if labels.dtype != np.uint8 or labels.shape != images.shape[:1] or not len(labels):
         raise _unusable(
             f"{name}_labels.npy", f"{labels.dtype} of shape {labels.shape} for images of shape {images.shape}"
         )
-    if labels.max() >= len(about.class_names):
-        raise _unusable(f"{name}_labels.npy", f"label {labels.max()} is not one of 0 … {len(about.class_names) - 1}")
+    if labels.max() >= len(info.class_names):
+        raise _unusable(f"{name}_labels.npy", f"label {labels.max()} is not one of 0 … {len(info.class_names) - 1}")
     low, high = images.min(), images.max()
     # Not the other way round: a comparison with NaN is never true. Deskewing may round.
     if not (low >= -1e-3 and high <= 1 + 1e-3):

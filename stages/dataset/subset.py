@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from stages.dataset.prepared import Split
-from stages.errors import UserError
+from stages.process.errors import UserError
 
 
 def subset(training: Split, size: int | None, seed: int) -> Split:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import ConfusionMatrixDisplay
 
-from stages.pictures import BLUE, ORANGE, save
+from stages.figures import BLUE, ORANGE, save
 
 
 def draw_confusion_matrix(matrix: np.ndarray, names: list[str], path: Path, title: str) -> None:

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.dataset.prepared import About, Split
+from stages.dataset.prepared import DatasetInfo, Split
 from stages.dataset.subset import subset
 from stages.evaluation.cost import forest_size, network_size
 from stages.evaluation.overfitting import verdict
 from stages.evaluation.scores import score_table, scores
+from stages.learners.models import RANDOM_FOREST, Model
 from stages.learners.prediction import Predict
-from stages.models import RANDOM_FOREST, Model
-from stages.params import Params
+from stages.params.schema import Params
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Result:
 
 
 def measure(
-    model: Model, estimator: Any, predict: Predict, splits: dict[str, Split], about: About, params: Params
+    model: Model, estimator: Any, predict: Predict, splits: dict[str, Split], info: DatasetInfo, params: Params
 ) -> Result:
     """Measure what `estimator` in the file of `model` predicts for train, validation and test images."""
     validation, test = splits["validation"], splits["test"]
@@ -56,7 +56,7 @@ def measure(
     accuracy = figures.loc["test_accuracy"]
     validated = scores("val", validation.labels, val_probabilities)
     size = network_size(estimator) if model.history else forest_size(estimator)
-    minimum = getattr(getattr(params.gate.minimum_accuracy, about.dataset), model.name)
+    minimum = getattr(getattr(params.gate.minimum_accuracy, info.dataset), model.name)
     metrics = {
         **figures["value"].to_dict(),
         "test_accuracy_low": float(accuracy["low"]),

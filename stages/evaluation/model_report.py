@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from sklearn.ensemble import RandomForestClassifier
 
-from stages.dataset.prepared import About, Split
+from stages.dataset.prepared import DatasetInfo, Split
 from stages.evaluation.attribution import block_importance, first_layer, integrated_gradients
 from stages.evaluation.cost import network_layers
 from stages.evaluation.figures import (
@@ -19,16 +19,16 @@ from stages.evaluation.figures import (
 )
 from stages.evaluation.measurement import Result
 from stages.evaluation.scores import calibration, confusion, per_class
+from stages.figures import draw_tiles
+from stages.learners.models import Model
 from stages.learners.prediction import Predict
-from stages.models import Model
-from stages.pictures import draw_tiles
 
 MISTAKES = 24
 EXPLAINED = 10
 FILTERS = 32
 
 
-def write_model_report(result: Result, estimator: Any, predict: Predict, test: Split, about: About) -> None:
+def write_model_report(result: Result, estimator: Any, predict: Predict, test: Split, info: DatasetInfo) -> None:
     """Write all of it anew; `estimator` is the Keras model or the forest, `predict` its function."""
     model, probabilities = result.model, result.probabilities
     if model.reports.exists():
@@ -36,20 +36,20 @@ def write_model_report(result: Result, estimator: Any, predict: Predict, test: S
     model.reports.mkdir(parents=True)
     test = Split(np.asarray(test.images), np.asarray(test.labels))
     predicted = probabilities.argmax(axis=1)
-    title = f"{model.title} on {about.dataset}"
+    title = f"{model.title} on {info.dataset}"
 
-    _write_scores(result, about, test, title)
-    mistakes = _write_mistakes(model, about, test, probabilities, title)
+    _write_scores(result, info, test, title)
+    mistakes = _write_mistakes(model, info, test, probabilities, title)
     if model.history:
         shutil.copyfile(model.history, model.reports / "history.csv")
         draw_history(pd.read_csv(model.history), model.reports / "history.png", title)
-        _explain_network(model, estimator, about, test, predicted, mistakes[:EXPLAINED], title)
+        _explain_network(model, estimator, info, test, predicted, mistakes[:EXPLAINED], title)
     else:
         _explain_forest(model, estimator, predict, test, title)
 
 
-def _write_scores(result: Result, about: About, test: Split, title: str) -> None:
-    folder, names, probabilities = result.model.reports, about.class_names, result.probabilities
+def _write_scores(result: Result, info: DatasetInfo, test: Split, title: str) -> None:
+    folder, names, probabilities = result.model.reports, info.class_names, result.probabilities
     predicted = probabilities.argmax(axis=1)
     classes = np.array(names)
     pd.DataFrame({"actual": classes[test.labels], "predicted": classes[predicted]}).to_csv(
@@ -68,12 +68,12 @@ def _write_scores(result: Result, about: About, test: Split, title: str) -> None
     draw_reliability(bins, result.metrics["test_ece"], folder / "reliability.png", title)
 
 
-def _write_mistakes(model: Model, about: About, test: Split, probabilities: np.ndarray, title: str) -> np.ndarray:
+def _write_mistakes(model: Model, info: DatasetInfo, test: Split, probabilities: np.ndarray, title: str) -> np.ndarray:
     """Write the mistakes that the model is surest of, and return their positions, surest first."""
     confidence, predicted = probabilities.max(axis=1), probabilities.argmax(axis=1)
     wrong = np.flatnonzero(predicted != test.labels)
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]
-    names = np.array(about.class_names)
+    names = np.array(info.class_names)
     pd.DataFrame(
         {
             "image": wrong,
@@ -96,14 +96,14 @@ def _write_mistakes(model: Model, about: About, test: Split, probabilities: np.n
 def _explain_network(
     model: Model,
     network: keras.Model,
-    about: About,
+    info: DatasetInfo,
     test: Split,
     predicted: np.ndarray,
     wrong: np.ndarray,
     title: str,
 ) -> None:
     network_layers(network).to_csv(model.reports / "layers.csv")
-    names = about.class_names
+    names = info.class_names
     right = np.flatnonzero(predicted == test.labels)
     # The first of each class.
     right = right[np.unique(test.labels[right], return_index=True)[1]][:EXPLAINED]

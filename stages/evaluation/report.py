@@ -11,12 +11,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from ruamel.yaml import YAML
 from ruamel.yaml.representer import RoundTripRepresenter
 
-from stages.dataset.prepared import About
+from stages.dataset.prepared import DatasetInfo
 from stages.evaluation.comparison import SIGNIFICANCE
 from stages.evaluation.measurement import Result
 from stages.evaluation.scores import CONFIDENCE_LEVEL
 from stages.fingerprints import file_md5, folder_md5, versions
-from stages.params import Params
+from stages.params.schema import Params
 from stages.paths import EXPLORE, PREPARED
 
 # How the page calls the figures, in the order in which it shows them.
@@ -33,7 +33,7 @@ FIGURES = {
 
 
 def write_report(
-    path: Path, about: About, results: list[Result], comparison: dict, params: Params, notice: str | None
+    path: Path, info: DatasetInfo, results: list[Result], comparison: dict, params: Params, notice: str | None
 ) -> None:
     """Write the page; `params` are those of params.yaml, `notice` is what the reader must not miss."""
     environment = Environment(
@@ -47,7 +47,7 @@ def write_report(
     environment.filters |= {"percent": lambda share: f"{100 * share:.2f} %", "p_value": _p_value}
     best = max(results, key=lambda result: result.metrics["val_accuracy"])
     page = environment.get_template("report.html.jinja").render(
-        about=about,
+        info=info,
         results=results,
         best=best,
         figures=FIGURES,

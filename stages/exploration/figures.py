@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from stages.pictures import BLUE, GREY, save
+from stages.figures import BLUE, GREY, save
 
 
 def draw_class_counts(counts: pd.DataFrame, path: Path, dataset: str) -> None:

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from stages.params import Augmentation as AugmentationParams
+from stages.params.schema import Augmentation as AugmentationParams
 
 # The elastic field is given by so many points along each side.
 GRID = 4

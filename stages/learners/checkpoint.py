@@ -18,10 +18,10 @@ import keras
 import numpy as np
 
 from stages.fingerprints import file_md5, folder_md5, versions
-from stages.models import Model
+from stages.learners.models import Model
 from stages.paths import PREPARED
-from stages.processes import is_gone, process_name
-from stages.provenance import cores, cpu_name, main_repository
+from stages.process.locks import is_gone, process_name
+from stages.process.provenance import cores, cpu_name, main_repository
 
 FOLDER = ".checkpoints"
 HISTORY = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")

@@ -15,8 +15,8 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.tree._tree import TREE_LEAF, Tree
 
+from stages.dataset.features import FEATURES
 from stages.learners.archive import read_member, rewrite, unusable
-from stages.learners.features import FEATURES
 
 MEMBERS = r"schema\.json|\d+\.npy"
 # What a forest of ours is made of, by how skops loads it; fixed here, never taken from the file. The list that skops

@@ -5,30 +5,30 @@ import time
 import keras
 import pandas as pd
 
-from stages.dataset.prepared import load_about, load_split
-from stages.errors import UserError
+from stages.dataset.prepared import load_info, load_split
 from stages.learners.checkpoint import checkpoint_path, remove_checkpoint
 from stages.learners.keras_file import save_keras
+from stages.learners.models import Model
 from stages.learners.networks import build_network
 from stages.learners.training import train
-from stages.models import Model
-from stages.params import TrainCnnParams, TrainMlpParams
-from stages.provenance import cores, cpu_name
+from stages.params.views import TrainCnnParams, TrainMlpParams
+from stages.process.errors import UserError
+from stages.process.provenance import cores, cpu_name
 from stages.runtime import gpu_name
 from stages.tracking.training_run import training_run
 
 
 def train_keras_model(kind: Model, params: TrainMlpParams | TrainCnnParams, device: str) -> None:
     """Train what `params.network` describes; write the model and its history."""
-    about = load_about()
+    info = load_info()
     training, validation = load_split("train"), load_split("validation")
-    network = build_network(kind.name, params.network, about.height, about.width, len(about.class_names))
+    network = build_network(kind.name, params.network, info.height, info.width, len(info.class_names))
     network.summary()
     processor = gpu_name() if device == "gpu" else cpu_name()
     print(f"{kind.name}: training on the {device.upper()} ({processor})", flush=True)
 
     checkpoint = checkpoint_path(kind, params.resolved(), device)
-    with training_run(kind, params.resolved(), about) as run:
+    with training_run(kind, params.resolved(), info) as run:
         run.set_tags(
             {
                 "runtime.device": device,

@@ -6,7 +6,7 @@ import math
 import keras
 from keras import layers, regularizers
 
-from stages.params import Cnn, Mlp, Network, Optimizer
+from stages.params.schema import Cnn, Mlp, Network, Optimizer
 
 # Keras' 0.99 needs hundreds of steps until the moving statistics are right: too many for a small
 # data set with a large batch, where accuracy on validation images starts near chance.

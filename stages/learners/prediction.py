@@ -22,7 +22,7 @@ def load_model(path: Path) -> tuple[Any, Predict]:
         model = load_keras(path)
         return model, lambda images: np.asarray(model.predict(images, batch_size=1000, verbose=0), dtype=np.float32)
 
-    from stages.learners.features import FEATURES
+    from stages.dataset.features import FEATURES
     from stages.learners.forest_file import load_forest
 
     forest, features = load_forest(path)

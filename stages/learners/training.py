@@ -9,14 +9,14 @@ import keras
 import numpy as np
 
 from stages.dataset.prepared import Split
-from stages.errors import UserError
 from stages.learners.augmentation import Augmentation
 from stages.learners.checkpoint import HISTORY, Progress, load_checkpoint, save_checkpoint
 from stages.learners.networks import averaged, optimizer
-from stages.lifetime import interrupts_deferred
-from stages.params import Augmentation as AugmentationParams
-from stages.params import Network
-from stages.progress import progress_bar
+from stages.params.schema import Augmentation as AugmentationParams
+from stages.params.schema import Network
+from stages.process.console import progress_bar
+from stages.process.errors import UserError
+from stages.process.lifetime import interrupts_deferred
 from stages.runtime import jit_compile, make_train_steps
 
 # Images that are drawn and augmented at once, while the model trains on those before: enough to hide

@@ -6,8 +6,8 @@ import signal
 import sys
 import time
 
-from stages.lifetime import INTERRUPTS, outlive_readers
-from stages.processes import is_gone
+from stages.process.lifetime import INTERRUPTS, outlive_readers
+from stages.process.locks import is_gone
 from stages.tracking.delivery import deliver_all
 from stages.tracking.store import warn
 

@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from stages.dataset.prepared import About
+from stages.dataset.prepared import DatasetInfo
 from stages.fingerprints import folder_md5
 from stages.paths import PREPARED
 from stages.tracking.record import MODEL_MD5, logged_model
@@ -14,7 +14,7 @@ ALIAS = "champion"
 GATE = "gate"
 
 
-def choose_champion(about: About) -> None:
+def choose_champion(info: DatasetInfo) -> None:
     """Give the alias to the model with the best validation accuracy on the prepared data that lie here.
 
     Models that missed the gate and those of experiments do not take part; where none is left the alias goes, if it was
@@ -25,17 +25,17 @@ def choose_champion(about: About) -> None:
     client = connect().MlflowClient()
     data_md5 = folder_md5(PREPARED)
     with store_lock():
-        champion = _champion(client, about.dataset)
+        champion = _champion(client, info.dataset)
         best = _best(data_md5)
         if best is None:
             if champion and champion.tags.get("dvc.data_md5") == data_md5:
-                client.delete_registered_model_alias(about.dataset, ALIAS)
+                client.delete_registered_model_alias(info.dataset, ALIAS)
             return
         if champion and champion.run_id == best.info.run_id:
             return
-        version = _version(client, about.dataset, best) or _register(client, about.dataset, best)
+        version = _version(client, info.dataset, best) or _register(client, info.dataset, best)
         if version:
-            client.set_registered_model_alias(about.dataset, ALIAS, version.version)
+            client.set_registered_model_alias(info.dataset, ALIAS, version.version)
 
 
 def _best(data_md5: str) -> Any:

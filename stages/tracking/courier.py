@@ -10,8 +10,8 @@ from typing import Any
 
 import psutil
 
-from stages.errors import without_credentials
-from stages.processes import process_name
+from stages.process.errors import without_credentials
+from stages.process.locks import process_name
 from stages.tracking.outbox import entries
 from stages.tracking.store import is_server, tracking_uri
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from stages.dataset.prepared import About
+from stages.dataset.prepared import DatasetInfo
 from stages.fingerprints import file_md5
-from stages.provenance import cached
+from stages.process.provenance import cached
 from stages.tracking import outbox
 from stages.tracking.record import DIFF, MODEL_MD5, NOTE, REPEAT_OF, find_run, logged_model
 from stages.tracking.store import connect, experiment_id, search_runs, store_lock
@@ -64,7 +64,7 @@ def _deliver_reports(entry: Path, events: list[dict[str, Any]]) -> None:
 
     last = events[-1]
     if last["event"] == outbox.END:
-        record_reports(outbox.files(entry), last["models"], About(**last["about"]), last["seconds"])
+        record_reports(outbox.files(entry), last["models"], DatasetInfo(**last["about"]), last["seconds"])
     # Without an end they are not whole; `dvc repro` evaluates again.
     if last["event"] == outbox.END or outbox.is_broken_off(events):
         outbox.remove(entry)
@@ -139,7 +139,7 @@ def _send(entry: Path, events: list[dict[str, Any]]) -> None:
         elif kind == outbox.VALUES:
             _log_values(run_id, same)
         elif kind == outbox.MODEL:
-            _log_model(run_id, same[-1], About(**start["about"]))
+            _log_model(run_id, same[-1], DatasetInfo(**start["about"]))
         elif kind == outbox.END:
             md5 = next((event["md5"] for event in events if event["event"] == outbox.MODEL), None)
             _end(run_id, same[-1], md5)
@@ -153,10 +153,10 @@ def _start(name: str, event: dict[str, Any]) -> str:
     """Make the run, unless it was made before the answer got lost, and return its id."""
     mlflow = connect()
     client = mlflow.MlflowClient()
-    about = event["about"]
+    info = event["about"]
     # Processes that name a new experiment or a new data set at the same time break each other's call.
     with store_lock():
-        experiment = experiment_id(about["dataset"])
+        experiment = experiment_id(info["dataset"])
         run = next(iter(search_runs(f"tags.`{ENTRY}` = '{name}'", limit=1)), None)
         run = run or client.create_run(
             experiment, start_time=event["time"], tags={**event["tags"], ENTRY: name}, run_name=event["run_name"]
@@ -199,7 +199,7 @@ def _log_values(run_id: str, events: list[dict[str, Any]]) -> None:
     connect().MlflowClient().log_batch(run_id, metrics, tags=[entities.RunTag(*tag) for tag in tags.items()])
 
 
-def _log_model(run_id: str, event: dict[str, Any], about: About) -> None:
+def _log_model(run_id: str, event: dict[str, Any], info: DatasetInfo) -> None:
     client = connect().MlflowClient()
     if event["history"]:
         client.log_text(run_id, event["history"], "history.csv")
@@ -221,14 +221,14 @@ def _log_model(run_id: str, event: dict[str, Any], about: About) -> None:
         code = shutil.copytree("stages", Path(folder) / "stages", ignore=_not_code)
         # A model of MLflow belongs to the experiment that is set, whatever that of its run.
         connect().set_experiment(experiment_id=run.info.experiment_id)
-        _log_pyfunc(run_id, model, code, event["packages"], about)
+        _log_pyfunc(run_id, model, code, event["packages"], info)
 
 
 def _not_code(folder: str, names: list[str]) -> list[str]:
     return [name for name in names if not (Path(folder, name).is_dir() or name.endswith((".py", ".jinja")))]
 
 
-def _log_pyfunc(run_id: str, file: Path, code: Path, packages: list[str], about: About) -> None:
+def _log_pyfunc(run_id: str, file: Path, code: Path, packages: list[str], info: DatasetInfo) -> None:
     mlflow = connect()
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
@@ -241,14 +241,14 @@ def _log_pyfunc(run_id: str, file: Path, code: Path, packages: list[str], about:
         run_id=run_id,
         python_model=str(code / "logged_model.py"),
         artifacts={"model": str(file)},
-        model_config={"deskew": about.deskew},
+        model_config={"deskew": info.deskew},
         code_paths=[str(code)],
         signature=ModelSignature(
-            Schema([TensorSpec(np.dtype(np.uint8), (-1, about.height, about.width))]),
-            Schema([TensorSpec(np.dtype(np.float32), (-1, len(about.class_names)))]),
+            Schema([TensorSpec(np.dtype(np.uint8), (-1, info.height, info.width))]),
+            Schema([TensorSpec(np.dtype(np.float32), (-1, len(info.class_names)))]),
         ),
         pip_requirements=packages,
-        metadata={"class_names": about.class_names},
+        metadata={"class_names": info.class_names},
     )
 
 

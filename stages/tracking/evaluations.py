@@ -14,10 +14,10 @@ from math import isclose, nan
 from pathlib import Path
 from typing import Any
 
-from stages.dataset.prepared import About
+from stages.dataset.prepared import DatasetInfo
 from stages.fingerprints import file_md5
-from stages.models import ALL_MODELS, Model
-from stages.params import load_params, locked_params
+from stages.learners.models import ALL_MODELS, Model
+from stages.params.views import load_params, locked_params
 from stages.paths import COMPARISON, METRICS, REPORTS
 from stages.tracking import outbox
 from stages.tracking.champion import GATE, choose_champion
@@ -40,7 +40,7 @@ LOGGED_ARTIFACTS = "mlflow.loggedArtifacts"
 THUMBNAIL = 256
 
 
-def send_evaluations(about: About, seconds: dict[str, dict[str, float]]) -> bool:
+def send_evaluations(info: DatasetInfo, seconds: dict[str, dict[str, float]]) -> bool:
     """Have MLflow told what reports/ says, and return whether it has taken it; if not, it will be told later.
 
     `seconds` are measured times by model and name, which no file has.
@@ -52,7 +52,7 @@ def send_evaluations(about: About, seconds: dict[str, dict[str, float]]) -> bool
             entry = outbox.open_entry(outbox.REPORTS)
             # Later there may be other reports, on other models.
             shutil.copytree(REPORTS, outbox.files(entry), ignore=_of_no_model)
-            outbox.add(entry, outbox.END, about=asdict(about), seconds=seconds, models=models)
+            outbox.add(entry, outbox.END, info=asdict(info), seconds=seconds, models=models)
         except OSError as error:
             if entry:
                 outbox.remove(entry)
@@ -71,15 +71,17 @@ def _of_no_model(folder: str, names: list[str]) -> set[str]:
     return set(names) - ours if Path(folder) == REPORTS else set()
 
 
-def record_evaluations(about: About) -> int:
+def record_evaluations(info: DatasetInfo) -> int:
     """Add what reports/ says of each model, once, to the run that made it; make the run where there is none.
 
     The champion of the data set is chosen anew. Return how many runs were made or added to. Raises what MLflow raises.
     """
-    return record_reports(REPORTS, {model.name: file_md5(model.file) for model in ALL_MODELS}, about, {})
+    return record_reports(REPORTS, {model.name: file_md5(model.file) for model in ALL_MODELS}, info, {})
 
 
-def record_reports(reports: Path, models: dict[str, str], about: About, seconds: dict[str, dict[str, float]]) -> int:
+def record_reports(
+    reports: Path, models: dict[str, str], info: DatasetInfo, seconds: dict[str, dict[str, float]]
+) -> int:
     """Do so with the `reports`, perhaps of earlier, on the `models` (md5 by name) that there were; add the `seconds`.
 
     A model whose run is not there, and whose file is gone, is passed over. Raises `RuntimeError` once all others are
@@ -97,10 +99,10 @@ def record_reports(reports: Path, models: dict[str, str], about: About, seconds:
                 waiting.append(model.run_name)
                 continue
             if run is None and model.file.is_file() and file_md5(model.file) == md5:
-                run = _restore(model, about)
+                run = _restore(model, info)
             if run:
                 done += _record(run, metrics[model.name], seconds.get(model.name, {}), artifacts)
-    choose_champion(about)
+    choose_champion(info)
     if waiting:
         raise RuntimeError(f"the training of {', '.join(waiting)} is not there yet")
     return done
@@ -177,13 +179,13 @@ def _add_image(path: Path, key: str, folder: Path) -> None:
         image.save(folder / f"{name}+compressed.webp")
 
 
-def _restore(model: Model, about: About) -> Any:
+def _restore(model: Model, info: DatasetInfo) -> Any:
     """Make the run of a model that was not trained here: from DVC's cache or remote, or under another store."""
     md5 = file_md5(model.file)
     # Those that made the model, also where params.yaml has been edited since.
     view = locked_params(model.view, model.stage, md5) or load_params(model.view)
     params = view.resolved()
-    start = start_event(model, params, about)
+    start = start_event(model, params, info)
     note = "Made from the files that DVC keeps: the model was not trained here, or under another store."
     start["tags"] |= {RESTORED: "true", NOTE: note}
     entry = outbox.open_entry(outbox.START, **start)

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from stages.errors import without_credentials
-from stages.processes import is_gone, is_name, process_name
-from stages.provenance import main_repository
+from stages.process.errors import without_credentials
+from stages.process.locks import is_gone, is_name, process_name
+from stages.process.provenance import main_repository
 from stages.tracking.store import tracking_uri
 
 FOLDER = Path(".dvc/tmp/mlflow-outbox")

@@ -7,12 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from stages.dataset.prepared import About, load_split
+from stages.dataset.fallback import fallback_notice
+from stages.dataset.prepared import DatasetInfo, load_split
 from stages.fingerprints import file_md5, folder_md5, versions
-from stages.models import Model
-from stages.notices import fallback_notice
+from stages.learners.models import Model
 from stages.paths import PREPARED
-from stages.provenance import git_state
+from stages.process.provenance import git_state
 from stages.tracking.store import connect, search_runs
 
 MODEL_MD5 = "dvc.model_md5"
@@ -22,7 +22,7 @@ DIFF = "git.diff"
 NOTE = "mlflow.note.content"
 
 
-def start_event(model: Model, params: dict[str, Any], about: About) -> dict[str, Any]:
+def start_event(model: Model, params: dict[str, Any], info: DatasetInfo) -> dict[str, Any]:
     """Return all that is known before a training with `params`."""
     git, diff = git_state()
     data_md5 = folder_md5(PREPARED)
@@ -37,12 +37,12 @@ def start_event(model: Model, params: dict[str, Any], about: About) -> dict[str,
     }
     if os.environ.get("DVC_EXP_NAME"):
         tags["dvc.experiment"] = os.environ["DVC_EXP_NAME"]
-    if about.fallback:
-        tags["data.fallback"] = fallback_notice(about.requested, about.dataset)
+    if info.fallback:
+        tags["data.fallback"] = fallback_notice(info.requested, info.dataset)
     training = load_split("train")
     return {
         "run_name": model.run_name,
-        "about": asdict(about),
+        "about": asdict(info),
         "params": flat(params),
         "tags": tags,
         "diff": base64.b64encode(diff).decode(),

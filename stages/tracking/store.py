@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
-from stages.errors import UserError, without_credentials
-from stages.provenance import main_repository
+from stages.process.errors import UserError, without_credentials
+from stages.process.provenance import main_repository
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 # Whatever the user has set: what is sent here rests on them.

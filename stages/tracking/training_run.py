@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stages.dataset.prepared import About
-from stages.errors import without_credentials
-from stages.models import Model
+from stages.dataset.prepared import DatasetInfo
+from stages.learners.models import Model
+from stages.process.errors import without_credentials
 from stages.tracking import outbox
 from stages.tracking.courier import courier
 from stages.tracking.record import kept_epoch, model_event, start_event
@@ -21,12 +21,12 @@ from stages.tracking.store import tracking_uri
 class Run:
     """The run of one training."""
 
-    def __init__(self, model: Model, params: dict[str, Any], about: About):
+    def __init__(self, model: Model, params: dict[str, Any], info: DatasetInfo):
         self.model = model
         self.params = params
         self.entry: Path | None = None
         try:
-            self.entry = outbox.open_entry(outbox.START, **start_event(model, params, about))
+            self.entry = outbox.open_entry(outbox.START, **start_event(model, params, info))
         except OSError as error:
             _lost(error)
 
@@ -61,12 +61,12 @@ class Run:
 
 
 @contextmanager
-def training_run(model: Model, params: dict[str, Any], about: About) -> Iterator[Run]:
+def training_run(model: Model, params: dict[str, Any], info: DatasetInfo) -> Iterator[Run]:
     """Open the run of a training with `params`, and close it in the state in which the training ends."""
     # Refused before there is anything to lose.
     tracking_uri()
     with courier():
-        run = Run(model, params, about)
+        run = Run(model, params, info)
         status, reason = "FINISHED", ""
         try:
             yield run

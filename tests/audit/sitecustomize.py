@@ -18,7 +18,8 @@ def audit(folder: str, observers: list[str]) -> None:
 
     def is_observed() -> bool:
         frame = sys._getframe(2)
-        while frame:
+        # Up to the stage, which an observer has called.
+        while frame and frame.f_globals.get("__name__") != "__main__":
             if frame.f_code.co_filename.removeprefix(root).startswith(tuple(observers)):
                 return True
             frame = frame.f_back

@@ -4,7 +4,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from commands.experiments import recipe_params, recipes
-from stages.params import Params, set_values
+from stages.params.schema import Params
+from stages.params.views import set_values
 from tests.conftest import PROJECT
 from tests.project import metrics, runs
 

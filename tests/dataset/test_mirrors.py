@@ -15,7 +15,7 @@ import pytest
 from stages.dataset import mirrors
 from stages.dataset.catalogue import TEST_LABELS, TRAIN_LABELS, Dataset, PublishedFile
 from stages.dataset.mirrors import NoMirrorReached, fetch
-from stages.errors import UserError
+from stages.process.errors import UserError
 from tests.servers import listening
 
 GOOD = gzip.compress(struct.pack(">BBBBI", 0, 0, 8, 1, 40) + bytes(range(40)), mtime=0)

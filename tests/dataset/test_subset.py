@@ -5,7 +5,7 @@ import pytest
 
 from stages.dataset.prepared import Split
 from stages.dataset.subset import subset
-from stages.errors import UserError
+from stages.process.errors import UserError
 
 LABELS = np.repeat(np.arange(3, dtype=np.uint8), [600, 300, 100])
 ALL = Split(np.arange(1000, dtype=np.float32).reshape(1000, 1, 1), LABELS)

@@ -5,15 +5,16 @@ import pytest
 from ruamel.yaml import YAML
 from sklearn.ensemble import RandomForestClassifier
 
-from stages.dataset.prepared import About, Split
+from stages.dataset.prepared import DatasetInfo, Split
 from stages.dataset.subset import subset
 from stages.evaluation.measurement import Result, measure
 from stages.learners.forest_file import save_forest
-from stages.models import RANDOM_FOREST
-from stages.params import Params, set_values
+from stages.learners.models import RANDOM_FOREST
+from stages.params.schema import Params
+from stages.params.views import set_values
 from tests.conftest import PROJECT
 
-ABOUT = About("digits", "digits", False, 8, 8, list("0123456789"), False)
+ABOUT = DatasetInfo("digits", "digits", False, 8, 8, list("0123456789"), False)
 
 
 def split(count: int, seed: int) -> Split:

@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 
-from stages.dataset.prepared import About
+from stages.dataset.prepared import DatasetInfo
 from stages.evaluation.measurement import Result
 from stages.evaluation.report import FIGURES, write_report
 from stages.evaluation.scores import per_class
-from stages.models import MLP
-from stages.params import EvaluateParams, load_params
+from stages.learners.models import MLP
+from stages.params.views import EvaluateParams, load_params
 from stages.paths import EXPLORE, PREPARED
 
 LABELS = np.array([0, 1, 1, 0])
@@ -35,11 +35,11 @@ def test_the_page_shows_figures_params_and_the_notice_escaped(params_file):
         "average": {"test_accuracy": 0.9, "test_accuracy_low": 0.8, "test_accuracy_high": 1.0},
     }
     params = load_params(EvaluateParams).params
-    about = About("mnist", "mnist-sample", True, 28, 28, ["0", "1"], deskew=False)
+    info = DatasetInfo("mnist", "mnist-sample", True, 28, 28, ["0", "1"], deskew=False)
     pages = []
     for comment in ("", "# a comment\n"):
         params_file.write_text(comment + params_file.read_text())
-        write_report(folder / "index.html", about, [result], comparison, params, "a <notice>")
+        write_report(folder / "index.html", info, [result], comparison, params, "a <notice>")
         pages.append((folder / "index.html").read_text())
     assert pages[0] == pages[1]
     assert "98.77 %" in pages[0]

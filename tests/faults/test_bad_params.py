@@ -14,10 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from stages.errors import UserError
-from stages.params import EvaluateParams, Params, load_params
-from stages.params_errors import all_keys
-from stages.yaml_file import MAX_BYTES
+from stages.params.errors import all_keys
+from stages.params.schema import Params
+from stages.params.views import EvaluateParams, load_params
+from stages.params.yaml_file import MAX_BYTES
+from stages.process.errors import UserError
 from tests.conftest import PROJECT, Clone
 
 pytestmark = pytest.mark.faults

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from stages.dataset.mirrors import NoMirrorReached, fetch
-from stages.errors import UserError
+from stages.process.errors import UserError
 from stages.tracking.store import tracking_uri
 from tests.conftest import Clone
 from tests.dataset.test_mirrors import GOOD, dataset, send, server

@@ -23,14 +23,14 @@ import numpy as np
 import pytest
 
 from commands import checkout
-from stages.dataset.prepared import About, load_split, save_about, save_split
-from stages.errors import UserError
+from stages.dataset.prepared import DatasetInfo, load_split, save_info, save_split
 from stages.learners.checkpoint import load_checkpoint
 from stages.learners.forest_file import load_forest, save_forest
 from stages.learners.keras_file import load_keras, save_keras
 from stages.learners.networks import averaged, build_network, optimizer
-from stages.params import Optimizer
+from stages.params.schema import Optimizer
 from stages.paths import PREPARED
+from stages.process.errors import UserError
 from tests.conftest import Clone
 from tests.learners.test_networks import section
 from tests.project import client, runs
@@ -397,7 +397,7 @@ def test_evaluate_refuses_a_file_with_code(checked_out, name):
 
 def test_a_pickle_among_the_prepared_data_is_refused(tmp_path):
     PREPARED.mkdir(parents=True)
-    save_about(PREPARED, About("digits", "digits", False, 8, 8, ["0"], False))
+    save_info(PREPARED, DatasetInfo("digits", "digits", False, 8, 8, ["0"], False))
     save_split(PREPARED, "train", np.zeros((1, 8, 8), np.float32), np.array([Evil()], dtype=object))
     with pytest.raises(UserError, match="train_labels.npy: not a whole .npy file of numbers"):
         load_split("train")
@@ -438,8 +438,8 @@ def test_a_logged_model_whose_file_has_code_is_not_loaded(checked_out, monkeypat
     # What MLflow itself loads is guarded by a setting of MLflow, which ours do not need.
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     (folder / "python_model.pkl").write_bytes(pickle.dumps(Evil()))
-    about = folder / "MLmodel"
-    about.write_text(re.sub(r"model_code_path: .*", "python_model: python_model.pkl", about.read_text()))
+    info = folder / "MLmodel"
+    info.write_text(re.sub(r"model_code_path: .*", "python_model: python_model.pkl", info.read_text()))
     with pytest.raises(mlflow.MlflowException, match="pickle is disallowed"):
         mlflow.pyfunc.load_model(str(folder))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stages.learners.augmentation import Augmentation
-from stages.params import Augmentation as Params
+from stages.params.schema import Augmentation as Params
 
 NONE = {"shift": 0.0, "rotation": 0.0, "zoom": 0.0, "shear": 0.0, "elastic": 0.0}
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from stages.learners.checkpoint import checkpoint_path, load_checkpoint, remove_checkpoint
+from stages.learners.models import CNN, MLP
 from stages.learners.networks import build_network, optimizer
 from stages.learners.training import train
-from stages.models import CNN, MLP
 from stages.paths import PREPARED
 from tests.learners.test_networks import section
 from tests.learners.test_training import TRAINING, VALIDATION

@@ -6,7 +6,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages.learners.networks import build_cnn, build_mlp, optimizer
-from stages.params import Cnn, Mlp, Optimizer
+from stages.params.schema import Cnn, Mlp, Optimizer
 from tests.conftest import PROJECT
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 
-from stages.errors import UserError
 from stages.learners.forest_file import load_forest, save_forest
 from stages.learners.keras_file import load_keras, save_keras
 from stages.learners.networks import build_cnn
 from stages.learners.prediction import load_model
+from stages.process.errors import UserError
 from tests.learners.test_networks import section
 
 IMAGES = np.random.default_rng(0).random((60, 8, 8)).astype(np.float32)

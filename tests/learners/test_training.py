@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from stages.dataset.prepared import Split
-from stages.errors import UserError
 from stages.learners.keras_file import load_keras, save_keras
 from stages.learners.networks import build_network
 from stages.learners.training import CHUNK, HISTORY, chunks, one_ahead, train
+from stages.process.errors import UserError
 from tests.learners.test_networks import section
 
 RANDOM = np.random.default_rng(0)

@@ -6,7 +6,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from stages.errors import UserError
+from stages.process.errors import UserError
 from stages.tracking.store import connect, store_lock, tracking_uri
 from tests.conftest import copy_of
 from tests.project import client, runs

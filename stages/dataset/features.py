@@ -41,6 +41,12 @@ def gradient_histograms(images: np.ndarray) -> np.ndarray:
     return np.rint(features * LEVELS)
 
 
+def feature_count(features: str, height: int, width: int) -> int:
+    """Return how many values the `features`, one of `FEATURES`, are for an image of that size."""
+    # Overlapping blocks of 2x2 cells.
+    return (CELLS - 1) ** 2 * 4 * ORIENTATIONS if features == "gradient_histograms" else height * width
+
+
 FEATURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "pixels": pixels,
     "gradient_histograms": gradient_histograms,

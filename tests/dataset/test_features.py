@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from stages.dataset.catalogue import CATALOGUE
-from stages.learners.features import FEATURES, LEVELS, gradient_histograms, pixels
-from stages.params import RandomForest
+from stages.dataset.features import FEATURES, LEVELS, gradient_histograms, pixels
+from stages.params.schema import RandomForest
 
 RANDOM = np.random.default_rng(0)
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from stages import params
 from stages.dataset.catalogue import CATALOGUE
-from stages.errors import UserError
-from stages.params import EvaluateParams, TrainMlpParams, load_params
-from stages.params_errors import all_keys, subsection
+from stages.params import schema
+from stages.params.errors import all_keys, subsection
+from stages.params.views import EvaluateParams, TrainMlpParams, load_params
+from stages.process.errors import UserError
 
 
 def edit(path: Path, before: str, after: str) -> None:
@@ -114,7 +114,7 @@ def test_every_key_has_a_comment(params_file):
         if ":" in line and above.strip().startswith("#") and not line.strip().startswith("#"):
             explained.add(line.split(":")[0].strip())
     told_together = {"l2", "filters", "kernel_size", "strides", "padding", "pool_size"}
-    leaves = {key.rpartition(".")[2] for key in all_keys(params.Params)}
+    leaves = {key.rpartition(".")[2] for key in all_keys(schema.Params)}
     sections = {"data", "preprocess", "explore", "runtime", "train", "gate", "mlp", "cnn", "random_forest", "optimizer"}
     # Under gate.minimum_accuracy.
     assert leaves - explained - told_together - sections - set(CATALOGUE) == set()
@@ -130,7 +130,7 @@ def test_the_schema_has_no_default_values():
             if below:
                 yield from sections(below)
 
-    for section in sections(params.Params):
+    for section in sections(schema.Params):
         for name, field in section.model_fields.items():
             assert field.is_required(), f"{section.__name__}.{name}"
 

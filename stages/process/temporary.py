@@ -6,8 +6,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from stages.processes import is_gone, process_name
-from stages.provenance import main_repository
+from stages.process.locks import is_gone, process_name
+from stages.process.provenance import main_repository
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from stages.provenance import main_repository
+from stages.process.provenance import main_repository
 
 
 def process_name() -> str:

@@ -1,31 +1,30 @@
-"""The schema of params.yaml, and each stage's typed view of it.
+"""The schema of params.yaml: its sections, and their checks.
 
 The schema only checks: it holds no default, so that editing it cannot change what a stage does.
-Every `description` says what is allowed, in the words of the error message.
 """
 
 import itertools
 import math
-from dataclasses import dataclass, field, fields
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-    create_model,
-    model_validator,
-)
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from pydantic import Field, create_model, model_validator
 
 from stages.dataset.catalogue import CATALOGUE, Dataset
-from stages.errors import UserError
-from stages.params_errors import explain
-from stages.paths import LOCK, PARAMS
-from stages.yaml_file import read_yaml
+from stages.dataset.features import feature_count
+from stages.params.types import (
+    Count,
+    Flag,
+    Fraction,
+    Section,
+    Seed,
+    Side,
+    choice,
+    integer,
+    list_of,
+    number,
+    optional,
+    positive_number,
+)
 
 # Blocks, and hidden layers: deeper networks do not learn without residual connections, and take minutes to start.
 MAX_LAYERS = 20
@@ -34,94 +33,69 @@ MAX_WEIGHTS = 50_000_000
 # What the layers hand on in one step, kept for the gradients: 9 bytes each (measured).
 MAX_VALUES = 500_000_000
 
-
-class Section(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-def _choice(*values: str) -> Any:
-    return Annotated[Literal[values], Field(description=" | ".join(values))]
-
-
-Flag = Annotated[bool, Field(description="true | false")]
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1, description="an integer, 0 … 4294967295")]
-Count = Annotated[int, Field(ge=1, le=1_000_000, description="an integer, 1 … 1000000")]
-Side = Annotated[int, Field(ge=1, le=1_000, description="an integer, 1 … 1000")]
-OptionalCount = Annotated[
-    Annotated[int, Field(ge=1, le=1_000_000)] | None,
-    Field(description="an integer, 1 … 1000000, or null"),
-]
-Penalty = Annotated[float, Field(ge=0, le=100, description="a number, 0 … 100")]
-Share = Annotated[float, Field(ge=0, le=0.95, description="a number, 0 … 0.95")]
-Fraction = Annotated[float, Field(ge=0, le=1, description="a number, 0 … 1")]
-Shares = Annotated[
-    Annotated[float, Field(ge=0, le=0.95)]
-    | Annotated[list[Annotated[float, Field(ge=0, le=0.95)]], Field(max_length=MAX_LAYERS)],
-    Field(description="a number, 0 … 0.95, or a list of one per hidden layer"),
-]
-Activation = _choice("relu", "elu", "gelu", "leaky_relu", "selu", "sigmoid", "silu", "softplus", "tanh")
-
-
-Extent = Annotated[float, Field(ge=0, le=0.5, description="a number, 0 … 0.5")]
+Penalty = number(0, 100)
+Share = number(0, 0.95)
+Extent = number(0, 0.5)
 
 
 class Data(Section):
-    name: _choice(*CATALOGUE)
-    offline: _choice("sample", "fail")
+    name: choice(*CATALOGUE)
+    offline: choice("sample", "fail")
 
 
 class Preprocess(Section):
-    validation_fraction: float = Field(gt=0, le=0.5, description="a number above 0, at most 0.5")
+    validation_fraction: positive_number(0.5)
     seed: Seed
     deskew: Flag
 
 
 class Explore(Section):
-    sample_size: int = Field(ge=50, le=1_000_000, description="an integer, 50 … 1000000")
+    sample_size: integer(50, 1_000_000)
     umap: Flag
     seed: Seed
 
 
 class Runtime(Section):
     seed: Seed
-    device: _choice("auto", "cpu", "gpu")
-    precision: _choice("float32", "mixed_bfloat16", "mixed_float16")
+    device: choice("auto", "cpu", "gpu")
+    precision: choice("float32", "mixed_bfloat16", "mixed_float16")
 
 
 class Optimizer(Section):
-    name: _choice("adadelta", "adagrad", "adam", "adamax", "nadam", "rmsprop", "sgd")
+    name: choice("adadelta", "adagrad", "adam", "adamax", "nadam", "rmsprop", "sgd")
     # Below that float32 has no digit left for the step, and the weights stay as they are.
-    learning_rate: float = Field(ge=1e-8, le=10, description="a number, 0.00000001 … 10")
-    schedule: _choice("constant", "cosine", "one_cycle")
+    learning_rate: number(1e-8, 10)
+    schedule: choice("constant", "cosine", "one_cycle")
 
 
 class Augmentation(Section):
     shift: Extent
-    rotation: float = Field(ge=0, le=180, description="a number, 0 … 180")
+    rotation: number(0, 180)
     zoom: Extent
     shear: Extent
     # Three times that leaves nothing of a digit: networks learn no more than chance (measured).
-    elastic: float = Field(ge=0, le=0.2, description="a number, 0 … 0.2")
+    elastic: number(0, 0.2)
 
 
 class Network(Section):
     """What the two Keras models have in common."""
 
-    hidden_units: list[Count] = Field(
-        max_length=MAX_LAYERS, description=f"a list of integers, 1 … 1000000, at most {MAX_LAYERS} of them"
-    )
-    activation: Activation
-    dropout: Shares
+    hidden_units: list_of(Count, 0, MAX_LAYERS)
+    activation: choice("relu", "elu", "gelu", "leaky_relu", "selu", "sigmoid", "silu", "softplus", "tanh")
+    dropout: Annotated[
+        Share | list_of(Share, 0, MAX_LAYERS),
+        Field(description="a number, 0 … 0.95, or a list of one per hidden layer"),
+    ]
     batch_norm: Flag
     l1: Penalty
     l2: Penalty
     augmentation: Augmentation
-    test_time_shift: int = Field(ge=0, le=3, description="an integer, 0 … 3")
+    test_time_shift: integer(0, 3)
     optimizer: Optimizer
     epochs: Count
     batch_size: Count
-    early_stopping_patience: OptionalCount
-    weights: _choice("last", "best")
+    early_stopping_patience: optional(Count)
+    weights: choice("last", "best")
 
     @model_validator(mode="after")
     def _one_dropout_per_layer(self):
@@ -156,7 +130,7 @@ class Block(Section):
     filters: Count
     kernel_size: Side
     strides: Side
-    padding: _choice("same", "valid")
+    padding: choice("same", "valid")
     pool_size: Side
     dropout: Share
 
@@ -174,8 +148,8 @@ class Block(Section):
 
 
 class Cnn(Network):
-    blocks: list[Block] = Field(min_length=1, max_length=MAX_LAYERS, description=f"a list of 1 … {MAX_LAYERS} blocks")
-    global_pooling: _choice("none", "average", "max")
+    blocks: list_of(Block, 1, MAX_LAYERS, "blocks")
+    global_pooling: choice("none", "average", "max")
 
     def size(self, side: int, classes: int) -> tuple[int, int]:
         """Return its weights, without biases, and the values that its layers hand on for an image of `side`."""
@@ -192,18 +166,16 @@ class Cnn(Network):
 
 
 class RandomForest(Section):
-    features: _choice("pixels", "gradient_histograms")
+    features: choice("pixels", "gradient_histograms")
     # A tree of full MNIST takes more than a megabyte of memory.
-    n_estimators: int = Field(ge=1, le=2_000, description="an integer, 1 … 2000")
+    n_estimators: integer(1, 2_000)
     max_features: (
         Literal["sqrt", "log2"] | Annotated[int, Field(ge=1, le=1_000_000)] | Annotated[float, Field(gt=0, le=1)]
     ) = Field(description="sqrt | log2 | a number above 0, at most 1.0 | an integer from 1")
-    max_depth: OptionalCount
+    max_depth: optional(Count)
     min_samples_leaf: Count
     bootstrap: Flag
-    train_samples: Annotated[int, Field(ge=10, le=1_000_000)] | None = Field(
-        description="an integer, 10 … 1000000, or null"
-    )
+    train_samples: optional(integer(10, 1_000_000))
 
 
 class Train(Section):
@@ -250,10 +222,10 @@ class Params(Section):
         self._check_forest(dataset, training)
         side = min(dataset.height, dataset.width)
         side_before = side
-        for number, block in enumerate(self.train.cnn.blocks):
+        for position, block in enumerate(self.train.cnn.blocks):
             if not block.fits(side_before):
                 raise ValueError(
-                    f"train.cnn.blocks.{number}: its filters and pooling do not fit the "
+                    f"train.cnn.blocks.{position}: its filters and pooling do not fit the "
                     f"{side_before}x{side_before} maps that reach it from {dataset.name}'s "
                     f"{dataset.height}x{dataset.width} images; lower kernel_size, strides or pool_size"
                 )
@@ -291,127 +263,9 @@ class Params(Section):
                 f"train.random_forest.min_samples_leaf: {forest.min_samples_leaf} of {samples or training} training "
                 "images leaves no tree a split; lower it to at most half of them"
             )
-        # 3x3 overlapping blocks of 2x2 cells with 9 orientations, whatever the size of the image.
-        histograms = forest.features == "gradient_histograms"
-        available = 324 if histograms else dataset.height * dataset.width
+        available = feature_count(forest.features, dataset.height, dataset.width)
         if isinstance(forest.max_features, int) and forest.max_features > available:
             raise ValueError(
                 f"train.random_forest.max_features: {forest.max_features} of {dataset.name}'s "
-                f"{available} {'gradient histogram values' if histograms else 'pixels'}; lower it"
+                f"{available} values of {forest.features}; lower it"
             )
-
-
-def _key(path: str) -> Any:
-    return field(metadata={"key": path})
-
-
-@dataclass(frozen=True)
-class DownloadParams:
-    data: Data = _key("data")
-
-
-@dataclass(frozen=True)
-class PreprocessParams:
-    preprocess: Preprocess = _key("preprocess")
-
-
-@dataclass(frozen=True)
-class ExploreParams:
-    explore: Explore = _key("explore")
-
-
-@dataclass(frozen=True)
-class TrainMlpParams:
-    network: Mlp = _key("train.mlp")
-    runtime: Runtime = _key("runtime")
-
-    def resolved(self) -> dict[str, Any]:
-        """Return all that the training depends on, as MLflow shows it."""
-        return {**self.network.model_dump(), "runtime": self.runtime.model_dump()}
-
-
-@dataclass(frozen=True)
-class TrainCnnParams:
-    network: Cnn = _key("train.cnn")
-    runtime: Runtime = _key("runtime")
-
-    resolved = TrainMlpParams.resolved
-
-
-@dataclass(frozen=True)
-class TrainRandomForestParams:
-    forest: RandomForest = _key("train.random_forest")
-    seed: int = _key("runtime.seed")
-
-    def resolved(self) -> dict[str, Any]:
-        """Return all that the training depends on, as MLflow shows it."""
-        return {**self.forest.model_dump(), "runtime": {"seed": self.seed}}
-
-
-@dataclass(frozen=True)
-class EvaluateParams:
-    """The whole file: `evaluate` prints it in the report."""
-
-    params: Params = _key("")
-
-
-View = TypeVar("View")
-
-
-def load_params(view: type[View]) -> View:
-    """Check the whole of params.yaml and return the `view` of it; raises `UserError` for any mistake in it."""
-    params = _validated(read_yaml(PARAMS))
-    return view(**{part.name: _resolve(params, part.metadata["key"]) for part in fields(view)})
-
-
-def check_params(changes: dict[str, Any]) -> None:
-    """Raise `UserError` unless params.yaml is valid, both as it stands and with `changes` (dotted keys) to it."""
-    content = read_yaml(PARAMS)
-    _validated(content)
-    set_values(content, changes)
-    _validated(content)
-
-
-def set_values(content: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Set `changes` (dotted keys) in the nested `content` of params.yaml; what is missing above a key is made."""
-    for key, value in changes.items():
-        *parents, name = key.split(".")
-        section = content
-        for parent in parents:
-            if not isinstance(section.get(parent), dict):
-                section[parent] = {}
-            section = section[parent]
-        section[name] = value
-
-
-def locked_params(view: type[View], stage: str, output_md5: str) -> View | None:
-    """Return the `view` of the params that dvc.lock records for `stage`; None where it knows no such output.
-
-    They made the output, whatever params.yaml says now.
-    """
-    try:
-        locked = YAML(typ="safe", pure=True).load(LOCK.read_text(encoding="utf-8"))["stages"][stage]
-        if output_md5 not in [out["md5"] for out in locked["outs"]]:
-            return None
-        values = locked["params"][str(PARAMS)]
-        return view(
-            **{part.name: TypeAdapter(part.type).validate_python(values[part.metadata["key"]]) for part in fields(view)}
-        )
-    except (OSError, YAMLError, KeyError, TypeError, ValidationError):
-        return None
-
-
-def _resolve(params: Params, key: str) -> Any:
-    value: Any = params
-    for name in filter(None, key.split(".")):
-        value = getattr(value, name)
-    return value
-
-
-def _validated(content: Any) -> Params:
-    if not isinstance(content, dict):
-        raise UserError(f"{PARAMS}: must be a mapping of the sections {', '.join(Params.model_fields)}")
-    try:
-        return Params.model_validate(content)
-    except ValidationError as error:
-        raise UserError(f"{PARAMS}: {explain(error, Params)}") from None

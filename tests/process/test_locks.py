@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from stages.processes import is_gone, process_name
+from stages.process.locks import is_gone, process_name
 from tests.conftest import PROJECT
 
-WAITING = "from stages.processes import process_name; print(process_name(), flush=True); input()"
+WAITING = "from stages.process.locks import process_name; print(process_name(), flush=True); input()"
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stages.errors import without_credentials
+from stages.process.errors import without_credentials
 
 
 @pytest.mark.parametrize(

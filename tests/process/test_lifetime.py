@@ -11,7 +11,7 @@ from tests.conftest import PROJECT
 # The interrupt arrives inside a weakref's callback, from where Python lets no exception out.
 DROPPED = """
 import os, signal, time, weakref
-from stages.start import exit_on_user_error
+from stages.process.ending import exit_on_user_error
 
 class Thing: ...
 
@@ -27,8 +27,8 @@ with exit_on_user_error():
 # Twice while it is held back: the second one is somebody who cannot wait.
 DEFERRED = """
 import os, signal, time
-from stages.lifetime import interrupts_deferred
-from stages.start import exit_on_user_error
+from stages.process.lifetime import interrupts_deferred
+from stages.process.ending import exit_on_user_error
 
 with exit_on_user_error():
     with interrupts_deferred(), interrupts_deferred():
@@ -43,7 +43,7 @@ with exit_on_user_error():
 # Many lines, of which somebody reads the first, and what this encoding does not have.
 TALKING = """
 import sys
-from stages.start import exit_on_user_error
+from stages.process.ending import exit_on_user_error
 
 with exit_on_user_error():
     for stream in (sys.stdout, sys.stderr):

@@ -1,32 +1,16 @@
-"""How a stage or command starts, and how it ends where it cannot go on: with a message, not a traceback."""
+"""How a stage or command ends where it cannot go on: with a message, not a traceback."""
 
-import argparse
 import errno
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from stages.errors import UserError, without_credentials
-from stages.lifetime import end_with_dvc, outlive_readers, unwind_on_signals
-from stages.packages import warn_of_other_versions
-from stages.processes import one_at_a_time
-from stages.temporary import own_temporary_folder
-from stages.tracking.courier import courier_of_what_is_left
+from stages.process.errors import UserError, without_credentials
+from stages.process.lifetime import outlive_readers, unwind_on_signals
 
 # Nothing that the code could know: a full or read-only disk, missing rights, a broken device.
 OF_THE_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
-
-
-def run_stage(main: Callable[[], None], description: str | None) -> None:
-    """Run `main` as a command without arguments; a `UserError` ends it with its message and exit code 1."""
-    argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    with exit_on_user_error():
-        end_with_dvc()
-        warn_of_other_versions()
-        with one_at_a_time(Path(sys.argv[0]).stem), own_temporary_folder(), courier_of_what_is_left():
-            main()
 
 
 @contextmanager

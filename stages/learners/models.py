@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.params import TrainCnnParams, TrainMlpParams, TrainRandomForestParams
+from stages.params.views import TrainCnnParams, TrainMlpParams, TrainRandomForestParams
 from stages.paths import MODELS, REPORTS
 
 # It deskews and augments images, and finds their gradients.

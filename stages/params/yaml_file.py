@@ -7,7 +7,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 
-from stages.errors import UserError
+from stages.process.errors import UserError
 
 # Seven times this project's own file, and less than a second of the parser's time.
 MAX_BYTES = 50_000

@@ -1,0 +1,130 @@
+"""Each stage's typed view of params.yaml, checked as a whole before any of it is used."""
+
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from stages.params.errors import explain
+from stages.params.schema import Cnn, Data, Explore, Mlp, Params, Preprocess, RandomForest, Runtime
+from stages.params.yaml_file import read_yaml
+from stages.paths import LOCK, PARAMS
+from stages.process.errors import UserError
+
+
+def _key(path: str) -> Any:
+    return field(metadata={"key": path})
+
+
+@dataclass(frozen=True)
+class DownloadParams:
+    data: Data = _key("data")
+
+
+@dataclass(frozen=True)
+class PreprocessParams:
+    preprocess: Preprocess = _key("preprocess")
+
+
+@dataclass(frozen=True)
+class ExploreParams:
+    explore: Explore = _key("explore")
+
+
+@dataclass(frozen=True)
+class TrainMlpParams:
+    network: Mlp = _key("train.mlp")
+    runtime: Runtime = _key("runtime")
+
+    def resolved(self) -> dict[str, Any]:
+        """Return all that the training depends on, as MLflow shows it."""
+        return {**self.network.model_dump(), "runtime": self.runtime.model_dump()}
+
+
+@dataclass(frozen=True)
+class TrainCnnParams:
+    network: Cnn = _key("train.cnn")
+    runtime: Runtime = _key("runtime")
+
+    resolved = TrainMlpParams.resolved
+
+
+@dataclass(frozen=True)
+class TrainRandomForestParams:
+    forest: RandomForest = _key("train.random_forest")
+    seed: int = _key("runtime.seed")
+
+    def resolved(self) -> dict[str, Any]:
+        """Return all that the training depends on, as MLflow shows it."""
+        return {**self.forest.model_dump(), "runtime": {"seed": self.seed}}
+
+
+@dataclass(frozen=True)
+class EvaluateParams:
+    """The whole file: `evaluate` prints it in the report."""
+
+    params: Params = _key("")
+
+
+View = TypeVar("View")
+
+
+def load_params(view: type[View]) -> View:
+    """Check the whole of params.yaml and return the `view` of it; raises `UserError` for any mistake in it."""
+    params = _validated(read_yaml(PARAMS))
+    return view(**{part.name: _resolve(params, part.metadata["key"]) for part in fields(view)})
+
+
+def check_params(changes: dict[str, Any]) -> None:
+    """Raise `UserError` unless params.yaml is valid, both as it stands and with `changes` (dotted keys) to it."""
+    content = read_yaml(PARAMS)
+    _validated(content)
+    set_values(content, changes)
+    _validated(content)
+
+
+def set_values(content: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Set `changes` (dotted keys) in the nested `content` of params.yaml; what is missing above a key is made."""
+    for key, value in changes.items():
+        *parents, name = key.split(".")
+        section = content
+        for parent in parents:
+            if not isinstance(section.get(parent), dict):
+                section[parent] = {}
+            section = section[parent]
+        section[name] = value
+
+
+def locked_params(view: type[View], stage: str, output_md5: str) -> View | None:
+    """Return the `view` of the params that dvc.lock records for `stage`; None where it knows no such output.
+
+    They made the output, whatever params.yaml says now.
+    """
+    try:
+        locked = YAML(typ="safe", pure=True).load(LOCK.read_text(encoding="utf-8"))["stages"][stage]
+        if output_md5 not in [out["md5"] for out in locked["outs"]]:
+            return None
+        values = locked["params"][str(PARAMS)]
+        return view(
+            **{part.name: TypeAdapter(part.type).validate_python(values[part.metadata["key"]]) for part in fields(view)}
+        )
+    except (OSError, YAMLError, KeyError, TypeError, ValidationError):
+        return None
+
+
+def _resolve(params: Params, key: str) -> Any:
+    value: Any = params
+    for name in filter(None, key.split(".")):
+        value = getattr(value, name)
+    return value
+
+
+def _validated(content: Any) -> Params:
+    if not isinstance(content, dict):
+        raise UserError(f"{PARAMS}: must be a mapping of the sections {', '.join(Params.model_fields)}")
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{PARAMS}: {explain(error, Params)}") from None
