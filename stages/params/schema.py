@@ -267,5 +267,5 @@ class Params(Section):
         if isinstance(forest.max_features, int) and forest.max_features > available:
             raise ValueError(
                 f"train.random_forest.max_features: {forest.max_features} of {dataset.name}'s "
-                f"{available} values of {forest.features}; lower it"
+                f"{available} {'pixels' if forest.features == 'pixels' else 'gradient histogram values'}; lower it"
             )
