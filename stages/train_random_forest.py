@@ -36,7 +36,7 @@ def main() -> None:
         flush=True,
     )
 
-    with training_run(RANDOM_FOREST, params.resolved(), info) as run:
+    with training_run(RANDOM_FOREST, params.resolved(), info, training) as run:
         run.set_tags({"runtime.device": "cpu", "runtime.processor": cpu_name(), "runtime.cores": str(cores())})
         start = time.perf_counter()
         features = FEATURES[params.forest.features]

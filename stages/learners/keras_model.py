@@ -28,7 +28,7 @@ def train_keras_model(kind: Model, params: TrainMlpParams | TrainCnnParams, devi
     print(f"{kind.name}: training on the {device.upper()} ({processor})", flush=True)
 
     checkpoint = checkpoint_path(kind, params.resolved(), device)
-    with training_run(kind, params.resolved(), info) as run:
+    with training_run(kind, params.resolved(), info, training) as run:
         run.set_tags(
             {
                 "runtime.device": device,
