@@ -14,7 +14,7 @@ from math import isclose, nan
 from pathlib import Path
 from typing import Any
 
-from stages.dataset.prepared import DatasetInfo
+from stages.dataset.prepared import DatasetInfo, load_split
 from stages.fingerprints import file_md5
 from stages.learners.models import ALL_MODELS, Model
 from stages.params.views import load_params, locked_params
@@ -185,7 +185,7 @@ def _restore(model: Model, info: DatasetInfo) -> Any:
     # Those that made the model, also where params.yaml has been edited since.
     view = locked_params(model.view, model.stage, md5) or load_params(model.view)
     params = view.resolved()
-    start = start_event(model, params, info)
+    start = start_event(model, params, info, load_split("train"))
     note = "Made from the files that DVC keeps: the model was not trained here, or under another store."
     start["tags"] |= {RESTORED: "true", NOTE: note}
     entry = outbox.open_entry(outbox.START, **start)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.dataset.fallback import fallback_notice
-from stages.dataset.prepared import DatasetInfo, load_split
+from stages.dataset.prepared import DatasetInfo, Split
 from stages.fingerprints import file_md5, folder_md5, versions
 from stages.learners.models import Model
 from stages.paths import PREPARED
@@ -22,7 +22,7 @@ DIFF = "git.diff"
 NOTE = "mlflow.note.content"
 
 
-def start_event(model: Model, params: dict[str, Any], info: DatasetInfo) -> dict[str, Any]:
+def start_event(model: Model, params: dict[str, Any], info: DatasetInfo, training: Split) -> dict[str, Any]:
     """Return all that is known before a training with `params`."""
     git, diff = git_state()
     data_md5 = folder_md5(PREPARED)
@@ -39,7 +39,6 @@ def start_event(model: Model, params: dict[str, Any], info: DatasetInfo) -> dict
         tags["dvc.experiment"] = os.environ["DVC_EXP_NAME"]
     if info.fallback:
         tags["data.fallback"] = fallback_notice(info.requested, info.dataset)
-    training = load_split("train")
     return {
         "run_name": model.run_name,
         "about": asdict(info),

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stages.dataset.prepared import DatasetInfo
+from stages.dataset.prepared import DatasetInfo, Split
 from stages.learners.models import Model
 from stages.process.errors import without_credentials
 from stages.tracking import outbox
@@ -21,12 +21,12 @@ from stages.tracking.store import tracking_uri
 class Run:
     """The run of one training."""
 
-    def __init__(self, model: Model, params: dict[str, Any], info: DatasetInfo):
+    def __init__(self, model: Model, params: dict[str, Any], info: DatasetInfo, training: Split):
         self.model = model
         self.params = params
         self.entry: Path | None = None
         try:
-            self.entry = outbox.open_entry(outbox.START, **start_event(model, params, info))
+            self.entry = outbox.open_entry(outbox.START, **start_event(model, params, info, training))
         except OSError as error:
             _lost(error)
 
@@ -61,12 +61,12 @@ class Run:
 
 
 @contextmanager
-def training_run(model: Model, params: dict[str, Any], info: DatasetInfo) -> Iterator[Run]:
-    """Open the run of a training with `params`, and close it in the state in which the training ends."""
+def training_run(model: Model, params: dict[str, Any], info: DatasetInfo, training: Split) -> Iterator[Run]:
+    """Open the run of a training with `params` on `training`, and close it in the state in which that ends."""
     # Refused before there is anything to lose.
     tracking_uri()
     with courier():
-        run = Run(model, params, info)
+        run = Run(model, params, info, training)
         status, reason = "FINISHED", ""
         try:
             yield run

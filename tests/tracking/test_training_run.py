@@ -79,7 +79,7 @@ def test_with_the_best_weights_the_latest_values_are_the_models(checked_out):
 # The interrupt comes when the model is written and noted, and the stage not over: DVC will not keep it.
 LATE = """
 import os, signal
-from stages.dataset.prepared import load_info
+from stages.dataset.prepared import load_info, load_split
 from stages.learners.models import RANDOM_FOREST
 from stages.params.views import TrainRandomForestParams, load_params
 from stages.process.ending import exit_on_user_error
@@ -87,7 +87,7 @@ from stages.tracking.training_run import training_run
 
 with exit_on_user_error():
     params = load_params(TrainRandomForestParams).resolved()
-    with training_run(RANDOM_FOREST, params, load_info()) as run:
+    with training_run(RANDOM_FOREST, params, load_info(), load_split("train")) as run:
         run.finish()
         os.kill(os.getpid(), signal.SIGTERM)
 """
