@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.params.views import TrainCnnParams, TrainMlpParams, TrainRandomForestParams
+from stages.params import views
 from stages.paths import MODELS, REPORTS
 
 # It deskews and augments images, and finds their gradients.
@@ -40,9 +40,13 @@ class Model:
         return REPORTS / self.name
 
 
-MLP = Model("mlp", "MLP", TrainMlpParams, MODELS / "mlp.keras", KERAS, MODELS / "mlp_history.csv")
-CNN = Model("cnn", "CNN", TrainCnnParams, MODELS / "cnn.keras", KERAS, MODELS / "cnn_history.csv")
+MLP = Model("mlp", "MLP", views.TrainMlpParams, MODELS / "mlp.keras", KERAS, MODELS / "mlp_history.csv")
+CNN = Model("cnn", "CNN", views.TrainCnnParams, MODELS / "cnn.keras", KERAS, MODELS / "cnn_history.csv")
 RANDOM_FOREST = Model(
-    "random_forest", "Random forest", TrainRandomForestParams, MODELS / "random_forest.skops", (*SCIKIT_LEARN, "skops")
+    "random_forest",
+    "Random forest",
+    views.TrainRandomForestParams,
+    MODELS / "random_forest.skops",
+    (*SCIKIT_LEARN, "skops"),
 )
 ALL_MODELS = (MLP, CNN, RANDOM_FOREST)

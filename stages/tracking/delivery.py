@@ -239,7 +239,7 @@ def _log_pyfunc(run_id: str, file: Path, code: Path, packages: list[str], info: 
         name="model",
         flavor=mlflow.pyfunc,
         run_id=run_id,
-        python_model=str(code / "logged_model.py"),
+        python_model=str(code / "tracking/logged_model.py"),
         artifacts={"model": str(file)},
         model_config={"deskew": info.deskew},
         code_paths=[str(code)],
