@@ -64,7 +64,7 @@ def _deliver_reports(entry: Path, events: list[dict[str, Any]]) -> None:
 
     last = events[-1]
     if last["event"] == outbox.END:
-        record_reports(outbox.files(entry), last["models"], DatasetInfo(**last["about"]), last["seconds"])
+        record_reports(outbox.files(entry), last["models"], DatasetInfo(**last["info"]), last["seconds"])
     # Without an end they are not whole; `dvc repro` evaluates again.
     if last["event"] == outbox.END or outbox.is_broken_off(events):
         outbox.remove(entry)
