@@ -51,11 +51,12 @@ def _network(model: str, params: Params):
 
     import keras
 
-    from stages.learners.networks import build_network
+    from stages.learners.networks import build_cnn, build_mlp
     from stages.learners.training import train
 
     info, section = load_info(), getattr(params.train, model)
-    network = build_network(model, section, info.height, info.width, len(info.class_names))
+    build = {"mlp": build_mlp, "cnn": build_cnn}[model]
+    network = build(section, info.height, info.width, len(info.class_names))
     training, validation = load_split("train"), load_split("validation")
 
     def fit() -> keras.Model:
@@ -72,7 +73,7 @@ def _forest(params: Params):
 
     from stages.dataset.features import FEATURES
     from stages.dataset.subset import subset
-    from stages.train_random_forest import grow
+    from stages.learners.forest import grow
 
     section, seed = params.train.random_forest, params.runtime.seed
     training = subset(load_split("train"), section.train_samples, seed)

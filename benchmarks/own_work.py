@@ -31,14 +31,14 @@ LATE = (
 
 def main() -> None:
     start_keras(load_params(EvaluateParams).params.runtime)
-    for name in (*LATE, "stages.learners.keras_model", "stages.learners.networks", "stages.learners.prediction"):
+    for name in (*LATE, "stages.learners.keras_classifier", "stages.learners.training", "stages.learners.loading"):
         importlib.import_module(name)
     modules = [importlib.import_module(f"stages.{name}") for name in STAGES]
 
     seconds = {}
     with ExitStack() as stack:
-        for name in ("stages.learners.keras_model", "stages.train_random_forest"):
-            stack.enter_context(patch(f"{name}.training_run", lambda *_: nullcontext(MagicMock())))
+        for name in ("train_mlp", "train_cnn", "train_random_forest"):
+            stack.enter_context(patch(f"stages.{name}.training_run", lambda *_: nullcontext(MagicMock())))
         stack.enter_context(patch("stages.evaluate.send_evaluations", return_value=False))
         for name, module in zip(STAGES, modules, strict=True):
             start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The pictures of the models' results."""
+"""The figures of the models' results."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def draw_confusion_matrix(matrix: np.ndarray, names: list[str], path: Path, titl
     figure, axis = plt.subplots(figsize=(6.2, 5.6), layout="constrained")
     display = ConfusionMatrixDisplay(matrix, display_labels=names)
     display.plot(ax=axis, cmap="Blues", colorbar=False, include_values=False)
-    # The mistakes are what one looks for: beside thousands of right answers they would all be white.
+    # One looks for the mistakes: beside thousands of right answers they would all be white.
     display.im_.set_data(np.sqrt(share))
     display.im_.set_clim(0, 1)
     for row, column in np.ndindex(matrix.shape):
@@ -67,12 +67,13 @@ def draw_reliability(bins: pd.DataFrame, error: float, path: Path, title: str) -
     figure, (axis, below) = plt.subplots(
         2, 1, figsize=(4.6, 5.2), sharex=True, height_ratios=(3, 1), layout="constrained"
     )
-    axis.plot((0, 1), (0, 1), color="grey", linestyle="--", linewidth=1, label="as sure as right")
+    axis.plot((0, 1), (0, 1), color="grey", linestyle="--", linewidth=1, label="perfectly calibrated")
     axis.plot(bins["confidence"], bins["accuracy"], color=BLUE, marker="o", markersize=4, label="model")
-    axis.set(ylabel="accuracy", title=title, xlim=(0, 1.02), ylim=(0, 1.02))
-    axis.legend(frameon=False, loc="upper left", title=f"calibration error {error:.4f}")
+    axis.set(ylabel="accuracy", title=f"{title}: calibration error {error:.4f}", xlim=(0, 1.02), ylim=(0, 1.02))
     below.bar(bins["confidence"], bins["images"], width=0.03, color=BLUE)
     below.set(xlabel="probability of the predicted class", ylabel="images", yscale="log")
+    # Outside of the axes: the lines of some model run through any place within.
+    figure.legend(frameon=False, loc="outside lower center", ncols=2)
     save(figure, path)
 
 

@@ -1,89 +1,86 @@
-"""What is measured of one model before anything is drawn."""
+"""The measurements of one model, before anything is drawn."""
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from stages.dataset.prepared import DatasetInfo, Split
 from stages.dataset.subset import subset
-from stages.evaluation.cost import forest_size, network_size
 from stages.evaluation.overfitting import verdict
 from stages.evaluation.scores import score_table, scores
-from stages.learners.models import RANDOM_FOREST, Model
-from stages.learners.prediction import Predict
+from stages.learners.classifier import Classifier
+from stages.learners.models import Model
 from stages.params.schema import Params
 
 
 @dataclass(frozen=True)
 class Result:
-    """`probabilities` (n, classes) are those of the test images, `scores` has their figures with intervals.
+    """`y_proba` float32 (n, classes) are the probabilities for the test images, `scores` the metrics with intervals.
 
-    `minimum` is the test accuracy that the gate asks for. `seconds` are measured, and so no part of what is kept in
-    files.
+    `size` is also part of `metrics`. `minimum` is the test accuracy that the gate asks for, None where it asks for
+    none. `seconds` are measured anew each time, and so no part of what is kept in files.
     """
 
     model: Model
-    probabilities: np.ndarray
+    y_proba: np.ndarray
     scores: pd.DataFrame
     metrics: dict[str, float]
+    size: dict[str, int]
     seconds: dict[str, float]
-    minimum: float
+    minimum: float | None
     overfitting: str
 
 
 def measure(
-    model: Model, estimator: Any, predict: Predict, splits: dict[str, Split], info: DatasetInfo, params: Params
+    model: Model, classifier: Classifier, splits: dict[str, Split], info: DatasetInfo, params: Params
 ) -> Result:
-    """Measure what `estimator` in the file of `model` predicts for train, validation and test images."""
+    """Measure the predictions of the trained `classifier` for train, validation and test images."""
     validation, test = splits["validation"], splits["test"]
-    training = splits["train"]
-    if model == RANDOM_FOREST:
-        training = subset(training, params.train.random_forest.train_samples, params.runtime.seed)
+    section = getattr(params.train, model.name)
+    training = subset(splits["train"], getattr(section, "train_samples", None), params.runtime.seed)
     # At most as many as there are validation images, and without augmentation.
     count = len(validation.labels)
     training = Split(training.images[:count], training.labels[:count])
-    train_right, _ = _right(predict, training)
-    val_right, val_probabilities = _right(predict, validation)
-    seconds = {"predict_1_image_seconds": _seconds_of_one(predict, test)}
+    train_right, _ = _right(classifier, training)
+    val_right, val_proba = _right(classifier, validation)
+    seconds = {"predict_1_image_seconds": _seconds_of_one(classifier, test)}
     start = time.perf_counter()
-    probabilities = predict(np.asarray(test.images))
+    y_proba = classifier.predict(np.asarray(test.images))
     seconds[f"predict_{len(test.labels)}_images_seconds"] = time.perf_counter() - start
 
-    figures = score_table(test.labels, probabilities)
-    accuracy = figures.loc["test_accuracy"]
-    validated = scores("val", validation.labels, val_probabilities)
-    size = network_size(estimator) if model.history else forest_size(estimator)
-    minimum = getattr(getattr(params.gate.minimum_accuracy, info.dataset), model.name)
+    table = score_table(test.labels, y_proba)
+    accuracy = table.loc["test_accuracy"]
+    validated = scores("val", validation.labels, val_proba)
+    size = classifier.size()
+    minimum = getattr(getattr(params.gate.minimum_accuracy, info.dataset), model.name, None)
     metrics = {
-        **figures["value"].to_dict(),
+        **table["value"].to_dict(),
         "test_accuracy_low": float(accuracy["low"]),
         "test_accuracy_high": float(accuracy["high"]),
         **{name: validated[name] for name in ("val_accuracy", "val_loss")},
         **size,
         "file_bytes": model.file.stat().st_size,
-        "gate_passed": bool(accuracy["value"] >= minimum),
+        "gate_passed": minimum is None or bool(accuracy["value"] >= minimum),
     }
     if model.history:
-        best_weights = getattr(params.train, model.name).weights == "best"
-        overfitting = verdict(train_right, val_right, pd.read_csv(model.history), best_weights)
+        overfitting = verdict(train_right, val_right, pd.read_csv(model.history), section.weights == "best")
     else:
         overfitting = verdict(train_right, val_right)
-    return Result(model, probabilities, figures, metrics, seconds, minimum, overfitting)
+    return Result(model, y_proba, table, metrics, size, seconds, minimum, overfitting)
 
 
-def _right(predict: Predict, split: Split) -> tuple[np.ndarray, np.ndarray]:
-    probabilities = predict(np.asarray(split.images))
-    return probabilities.argmax(axis=1) == split.labels, probabilities
+def _right(classifier: Classifier, split: Split) -> tuple[np.ndarray, np.ndarray]:
+    y_proba = classifier.predict(np.asarray(split.images))
+    return y_proba.argmax(axis=1) == split.labels, y_proba
 
 
-def _seconds_of_one(predict: Predict, test: Split) -> float:
+def _seconds_of_one(classifier: Classifier, test: Split) -> float:
     """Return the median time of a prediction for one image."""
     times = []
     for _ in range(11):
         start = time.perf_counter()
-        predict(np.asarray(test.images[:1]))
+        classifier.predict(np.asarray(test.images[:1]))
         times.append(time.perf_counter() - start)
     return float(np.median(times))

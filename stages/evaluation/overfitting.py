@@ -1,4 +1,4 @@
-"""Whether a model has learnt the training images by heart."""
+"""A verdict on whether a model has learnt the training images by heart."""
 
 import numpy as np
 import pandas as pd
@@ -17,20 +17,21 @@ def verdict(
 ) -> str:
     """Return in a few sentences whether the model overfits, and which epoch's weights it has.
 
-    `train_right` and `val_right`, bool (n,), say which of some training images, as they are, and of the validation
-    images it has right; `history` has `epoch` and `val_loss`, and is None for a model without epochs. `best_weights`
-    tells whether the weights are those of the epoch with the lowest validation loss; else they are the last one's.
+    `train_right` and `val_right`, bool (n,), tell for some training images, as they are, and for the validation
+    images whether it has them right. `history` has `epoch` and `val_loss`, and is None for a model without epochs.
+    `best_weights` tells whether the weights are those of the epoch with the lowest validation loss; else they are the
+    last one's.
     """
     gap = np.mean(train_right) - np.mean(val_right)
     train, val = (f"{100 * np.mean(right):.2f} %" for right in (train_right, val_right))
-    figures = f"{train} of the training images right, {val} of the validation images"
+    shares = f"{train} of the training images right, {val} of the validation images"
     counts, sizes = [train_right.sum(), val_right.sum()], [len(train_right), len(val_right)]
     # Of two models without a mistake the test has nothing to say.
     real = sum(counts) < sum(sizes) and proportions_ztest(counts, sizes, alternative="larger")[1] < SIGNIFICANCE
     if gap <= GAP or not real:
-        sentence = f"No overfitting to speak of: {figures}."
+        sentence = f"No overfitting to speak of: {shares}."
     else:
-        sentence = f"Overfits by {100 * gap:.2f} points: {figures}."
+        sentence = f"Overfits by {100 * gap:.2f} points: {shares}."
     return sentence if history is None else f"{sentence} {_course(history, best_weights)}"
 
 

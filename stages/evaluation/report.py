@@ -5,6 +5,7 @@ import io
 import json
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -19,8 +20,8 @@ from stages.fingerprints import file_md5, folder_md5, versions
 from stages.params.schema import Params
 from stages.paths import EXPLORE, PREPARED
 
-# How the page calls the figures, in the order in which it shows them.
-FIGURES = {
+# The names of the metrics on the page, in its order.
+METRIC_NAMES = {
     "test_accuracy": "accuracy",
     "test_top2_accuracy": "top-2 accuracy",
     "test_loss": "log loss",
@@ -31,11 +32,13 @@ FIGURES = {
     "test_f1": "macro F1",
 }
 
+SIZE_NAMES = {"multiply_adds": "multiply-adds for an image", "depth": "levels at most"}
+
 
 def write_report(
     path: Path, info: DatasetInfo, results: list[Result], comparison: dict, params: Params, notice: str | None
 ) -> None:
-    """Write the page; `params` are those of params.yaml, `notice` is what the reader must not miss."""
+    """Write the page; `params` are those of params.yaml, the reader must not miss `notice`."""
     environment = Environment(
         loader=PackageLoader("stages.evaluation", "."),
         autoescape=True,
@@ -43,19 +46,21 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"picture": _picture, "table": pd.read_csv, "file_md5": file_md5}
     environment.filters |= {"percent": lambda share: f"{100 * share:.2f} %", "p_value": _p_value}
     best = max(results, key=lambda result: result.metrics["val_accuracy"])
     page = environment.get_template("report.html.jinja").render(
         info=info,
         results=results,
         best=best,
-        figures=FIGURES,
+        metric_names=METRIC_NAMES,
+        models=[_model(result) for result in results],
         level=CONFIDENCE_LEVEL,
         pairs=_pairs(results, comparison),
         comparison=comparison,
-        explore=EXPLORE,
-        data_md5=folder_md5(PREPARED),
+        data_figures=_figures(EXPLORE),
+        purity=_rows(EXPLORE / "purity.csv"),
+        md5={PREPARED.as_posix(): folder_md5(PREPARED)}
+        | {result.model.file.as_posix(): file_md5(result.model.file) for result in results},
         packages=_packages(results),
         params=_yaml(params),
         notice=notice,
@@ -63,8 +68,21 @@ def write_report(
     path.write_text(page + "\n", encoding="utf-8")
 
 
+def _model(result: Result) -> dict[str, Any]:
+    """Return the content of one model's section."""
+    folder = result.model.reports
+    parts = [f"{count:,} {SIZE_NAMES.get(name, name)}" for name, count in result.size.items()]
+    return {
+        "result": result,
+        "figures": _figures(folder),
+        "size": f"{', '.join(parts)}; a file of {result.metrics['file_bytes'] // 1000:,} kB.",
+        "per_class": _rows(folder / "per_class.csv"),
+        "layers": _rows(folder / "layers.csv"),
+    }
+
+
 def _pairs(results: list[Result], comparison: dict) -> list[dict]:
-    """Return every two models with what McNemar's test says of them, in words."""
+    """Return every two models with the result of McNemar's test, in words."""
     found = []
     for first, second in combinations([result.model for result in results], 2):
         pair = comparison[f"{first.name}_vs_{second.name}"]
@@ -112,8 +130,14 @@ class _NullWritten(RoundTripRepresenter):
 _NullWritten.add_representer(type(None), lambda dumper, _: dumper.represent_scalar("tag:yaml.org,2002:null", "null"))
 
 
-def _picture(path: Path) -> str | None:
-    """Return the PNG file as a data URL, or None where it does not exist."""
-    if not path.exists():
-        return None
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+def _figures(folder: Path) -> dict[str, str]:
+    """Return the PNG files of `folder` as data URLs, by their names without the suffix."""
+    return {
+        path.stem: "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+        for path in folder.glob("*.png")
+    }
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a CSV file, none where there is no file."""
+    return pd.read_csv(path).to_dict("records") if path.exists() else []

@@ -1,4 +1,4 @@
-"""The figures of one model on one split, each with its 95 % confidence interval."""
+"""The metrics of one model on one split, each with its 95 % confidence interval."""
 
 from functools import cache
 
@@ -21,25 +21,25 @@ CALIBRATION_BINS = 15
 Interval = tuple[float, float]
 
 
-def scores(prefix: str, labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """Return the figures of one split, named `{prefix}_…`.
+def scores(prefix: str, y_true: np.ndarray, y_proba: np.ndarray) -> dict[str, float]:
+    """Return the metrics of one split, named `{prefix}_…`.
 
     Accuracy, log loss (natural logarithm), Brier score (the sum over the classes, 0 to 2), expected
-    calibration error, top-2 accuracy, and macro precision, recall and F1. `labels` are integers (n,),
-    `probabilities` floats (n, classes). A class that is never predicted has precision 0.
+    calibration error, top-2 accuracy, and macro precision, recall and F1. `y_true` are integers (n,),
+    `y_proba` floats (n, classes). A class that is never predicted has precision 0.
     """
-    classes = np.arange(probabilities.shape[1])
-    normal = normalized(probabilities)
-    predicted = normal.argmax(axis=1)
+    classes = np.arange(y_proba.shape[1])
+    normal = normalized(y_proba)
+    y_pred = normal.argmax(axis=1)
     precision, recall, f1, _ = precision_recall_fscore_support(
-        labels, predicted, labels=classes, average="macro", zero_division=0
+        y_true, y_pred, labels=classes, average="macro", zero_division=0
     )
     found = {
-        "accuracy": np.mean(predicted == labels),
-        "loss": log_loss(labels, normal, labels=classes),
-        "brier": brier_score_loss(labels, normal, labels=classes),
-        "ece": expected_calibration_error(labels, normal),
-        "top2_accuracy": top_k_accuracy_score(labels, normal, k=2, labels=classes),
+        "accuracy": np.mean(y_pred == y_true),
+        "loss": log_loss(y_true, normal, labels=classes),
+        "brier": brier_score_loss(y_true, normal, labels=classes),
+        "ece": expected_calibration_error(y_true, normal),
+        "top2_accuracy": top_k_accuracy_score(y_true, normal, k=2, labels=classes),
         "precision": precision,
         "recall": recall,
         "f1": f1,
@@ -47,54 +47,54 @@ def scores(prefix: str, labels: np.ndarray, probabilities: np.ndarray) -> dict[s
     return {f"{prefix}_{name}": float(value) for name, value in found.items()}
 
 
-def intervals(prefix: str, labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Interval]:
-    """Return low and high end for each figure of `scores`.
+def intervals(prefix: str, y_true: np.ndarray, y_proba: np.ndarray) -> dict[str, Interval]:
+    """Return low and high end for each metric of `scores`.
 
     Wilson's interval (1927) for accuracy and top-2 accuracy, which are proportions; for the others percentiles of
     `RESAMPLES` bootstrap samples (Efron, "Bootstrap Methods", 1979), the same ones at every call.
     """
-    normal = normalized(probabilities)
+    normal = normalized(y_proba)
     count, classes = normal.shape
-    predicted = normal.argmax(axis=1)
-    true_class = normal[np.arange(count), labels]
+    y_pred = normal.argmax(axis=1)
+    true_class = normal[np.arange(count), y_true]
     weights = _resamples(count)
 
     def mean(values: np.ndarray) -> np.ndarray:
         return weights @ values / count
 
-    matrices = _confusion_matrices(weights, labels, predicted, classes)
+    matrices = _confusion_matrices(weights, y_true, y_pred, classes)
     precision, recall, f1 = _precision_recall_f1(matrices)
     resampled = {
         "loss": mean(-np.log(true_class.clip(np.finfo(np.float64).eps))),
-        "brier": mean(((normal - np.eye(classes)[labels]) ** 2).sum(axis=1)),
-        "ece": _calibration_errors(weights, normal.max(axis=1), predicted == labels),
+        "brier": mean(((normal - np.eye(classes)[y_true]) ** 2).sum(axis=1)),
+        "ece": _calibration_errors(weights, normal.max(axis=1), y_pred == y_true),
         "precision": precision.mean(axis=1),
         "recall": recall.mean(axis=1),
         "f1": f1.mean(axis=1),
     }
     found = {f"{prefix}_{name}": _percentiles(values) for name, values in resampled.items()}
-    among_two = top_k_accuracy_score(labels, normal, k=2, labels=np.arange(classes), normalize=False)
-    found[f"{prefix}_accuracy"] = wilson(np.sum(predicted == labels), count)
+    among_two = top_k_accuracy_score(y_true, normal, k=2, labels=np.arange(classes), normalize=False)
+    found[f"{prefix}_accuracy"] = wilson(np.sum(y_pred == y_true), count)
     found[f"{prefix}_top2_accuracy"] = wilson(among_two, count)
     return found
 
 
-def score_table(labels: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
-    """Return `value`, `low` and `high` for each figure of `scores` on the test images."""
-    table = pd.DataFrame({"value": scores("test", labels, probabilities)})
-    table[["low", "high"]] = pd.DataFrame(intervals("test", labels, probabilities), index=["low", "high"]).T
-    return table.rename_axis("figure")
+def score_table(y_true: np.ndarray, y_proba: np.ndarray) -> pd.DataFrame:
+    """Return `value`, `low` and `high` for each metric of `scores` on the test images."""
+    table = pd.DataFrame({"value": scores("test", y_true, y_proba)})
+    table[["low", "high"]] = pd.DataFrame(intervals("test", y_true, y_proba), index=["low", "high"]).T
+    return table.rename_axis("metric")
 
 
-def per_class(labels: np.ndarray, predicted: np.ndarray, names: list[str]) -> pd.DataFrame:
+def per_class(y_true: np.ndarray, y_pred: np.ndarray, names: list[str]) -> pd.DataFrame:
     """Return precision, recall, F1, each with `_low` and `_high`, and support (number of images) of each class."""
     classes = np.arange(len(names))
-    precision, recall, f1, support = precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=0)
-    weights = _resamples(len(labels))
-    _, _, resampled = _precision_recall_f1(_confusion_matrices(weights, labels, predicted, len(names)))
-    right = np.bincount(labels[labels == predicted], minlength=len(names))
+    precision, recall, f1, support = precision_recall_fscore_support(y_true, y_pred, labels=classes, zero_division=0)
+    weights = _resamples(len(y_true))
+    _, _, resampled = _precision_recall_f1(_confusion_matrices(weights, y_true, y_pred, len(names)))
+    right = np.bincount(y_true[y_true == y_pred], minlength=len(names))
     ends = {
-        "precision": [wilson(*pair) for pair in zip(right, np.bincount(predicted, minlength=len(names)), strict=True)],
+        "precision": [wilson(*pair) for pair in zip(right, np.bincount(y_pred, minlength=len(names)), strict=True)],
         "recall": [wilson(*pair) for pair in zip(right, support, strict=True)],
         "f1": [_percentiles(values) for values in resampled.T],
     }
@@ -105,35 +105,35 @@ def per_class(labels: np.ndarray, predicted: np.ndarray, names: list[str]) -> pd
     return pd.DataFrame({**columns, "support": support}, index=pd.Index(names, name="class"))
 
 
-def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+def confusion(y_true: np.ndarray, y_pred: np.ndarray, classes: int) -> np.ndarray:
     """Return counts (actual, predicted)."""
-    return confusion_matrix(labels, predicted, labels=np.arange(classes))
+    return confusion_matrix(y_true, y_pred, labels=np.arange(classes))
 
 
-def calibration(labels: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
+def calibration(y_true: np.ndarray, y_proba: np.ndarray) -> pd.DataFrame:
     """Return mean confidence, accuracy and number of images for each bin of confidence that has any."""
-    normal = normalized(probabilities)
+    normal = normalized(y_proba)
     confidence = normal.max(axis=1)
     table = pd.DataFrame(
-        {"bin": _bins(confidence), "confidence": confidence, "accuracy": normal.argmax(axis=1) == labels}
+        {"bin": _bins(confidence), "confidence": confidence, "accuracy": normal.argmax(axis=1) == y_true}
     )
     return table.groupby("bin").agg(
         confidence=("confidence", "mean"), accuracy=("accuracy", "mean"), images=("accuracy", "size")
     )
 
 
-def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
+def expected_calibration_error(y_true: np.ndarray, y_proba: np.ndarray) -> float:
     """Return the mean distance of confidence and accuracy over bins of confidence, weighted by their images.
 
     (Naeini, Cooper & Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian Binning", 2015.)
     """
-    bins = calibration(labels, probabilities)
+    bins = calibration(y_true, y_proba)
     return float(np.average((bins["accuracy"] - bins["confidence"]).abs(), weights=bins["images"]))
 
 
-def normalized(probabilities: np.ndarray) -> np.ndarray:
-    """Return them in float64: float32 rows of a softmax add up to 1 only nearly."""
-    normal = probabilities.astype(np.float64)
+def normalized(y_proba: np.ndarray) -> np.ndarray:
+    """Return probabilities (n, classes) as float64 that add up to 1: float32 rows of a softmax do so only nearly."""
+    normal = y_proba.astype(np.float64)
     return normal / normal.sum(axis=1, keepdims=True)
 
 
@@ -157,9 +157,9 @@ def _resamples(count: int) -> np.ndarray:
     return np.stack([np.bincount(row, minlength=count) for row in drawn]).astype(np.float64)
 
 
-def _confusion_matrices(weights: np.ndarray, labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+def _confusion_matrices(weights: np.ndarray, y_true: np.ndarray, y_pred: np.ndarray, classes: int) -> np.ndarray:
     """Return counts (resamples, actual, predicted)."""
-    cell = labels.astype(int) * classes + predicted
+    cell = y_true.astype(int) * classes + y_pred
     return (weights @ np.eye(classes * classes)[cell]).reshape(-1, classes, classes)
 
 

@@ -9,7 +9,8 @@ import json
 import os
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,13 @@ import numpy as np
 from stages.fingerprints import file_md5, folder_md5, versions
 from stages.learners.models import Model
 from stages.paths import PREPARED
+from stages.process.errors import UserError
 from stages.process.locks import is_gone, process_name
 from stages.process.provenance import cores, cpu_name, main_repository
 
 FOLDER = ".checkpoints"
 HISTORY = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
-# What no training has come back to for so long is removed.
+# A checkpoint is removed when no training has come back to it for so long.
 OUTDATED_SECONDS = 7 * 24 * 3600
 # Environment variables that decide in which order numbers are added.
 COMPUTING = ("DNNL_", "KERAS_", "NVIDIA_", "OMP_", "ONEDNN_", "TF_", "XLA_")
@@ -116,7 +118,7 @@ def load_checkpoint(path: Path, network: keras.Model) -> Progress | None:
             raise ValueError("its history is not whole")
     except (FileNotFoundError, NotADirectoryError):
         return None
-    # What zipfile and NumPy raise for damaged bytes is of many kinds.
+    # zipfile and NumPy raise exceptions of many kinds for damaged bytes.
     except Exception as error:
         print(f"warning: {path}: damaged, and not used: {error}", file=sys.stderr, flush=True)
         return None
@@ -134,6 +136,16 @@ def remove_checkpoint(path: Path) -> None:
             if time.time() - other.stat().st_mtime > OUTDATED_SECONDS:
                 other.unlink(missing_ok=True)
         path.parent.rmdir()
+
+
+@contextmanager
+def removed_on_user_error(path: Path) -> Iterator[None]:
+    """Remove the checkpoint of a training that its params make fail: from there it would only fail again."""
+    try:
+        yield
+    except UserError:
+        remove_checkpoint(path)
+        raise
 
 
 def _variables(network: keras.Model) -> dict[str, keras.Variable]:

@@ -1,6 +1,7 @@
 """The random forest on disk: without pickle, and with stable bytes."""
 
 import copy
+import inspect
 import io
 import json
 import re
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import skops.io
+from sklearn.base import BaseEstimator
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.tree._tree import TREE_LEAF, Tree
@@ -19,8 +21,8 @@ from stages.dataset.features import FEATURES
 from stages.learners.archive import read_member, rewrite, unusable
 
 MEMBERS = r"schema\.json|\d+\.npy"
-# What a forest of ours is made of, by how skops loads it; fixed here, never taken from the file. The list that skops
-# trusts by itself has hundreds of types more.
+# The parts of a forest of ours, by the way that skops loads them. The list is never taken from the file, and the one
+# that skops trusts by itself has hundreds of types more.
 TRUSTED = {
     "DictNode": {"builtins.dict"},
     "JsonNode": {"builtins.str"},
@@ -36,7 +38,7 @@ TRUSTED = {
 def save_forest(forest: RandomForestClassifier, features: str, path: Path) -> None:
     """Write `forest` and the name of the `features` that it was trained on; equal trees give equal bytes."""
     # How many threads trained it is no part of the model; one is fastest for a single image.
-    forest = copy.copy(forest).set_params(n_jobs=None)
+    forest = _as_grown(forest).set_params(n_jobs=None)
     # A forest that is loaded anywhere still tells what it takes.
     forest.image_features = features
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,6 +47,33 @@ def save_forest(forest: RandomForestClassifier, features: str, path: Path) -> No
         skops.io.dump(forest, saved)
         # Deflated it is a sixth of the size.
         rewrite(saved, path, _renumbered, compression=zipfile.ZIP_DEFLATED)
+
+
+def _as_grown(forest: RandomForestClassifier) -> RandomForestClassifier:
+    """Return a copy whose equal parameters are one object each, as they are in a forest that was never pickled.
+
+    skops writes down which values are one object, and pickle makes several objects of one number.
+    """
+    forest = _with_values_of(forest, _defaults(forest))
+    forest.estimator = forest.estimator_ = _with_values_of(forest.estimator, _defaults(forest.estimator))
+    # A tree has the forest's parameters, and beyond them its defaults.
+    values = _defaults(forest.estimator) | forest.get_params(deep=False)
+    forest.estimators_ = [_with_values_of(tree, values) for tree in forest.estimators_]
+    return forest
+
+
+def _defaults(model: BaseEstimator) -> dict[str, Any]:
+    return {name: parameter.default for name, parameter in inspect.signature(type(model)).parameters.items()}
+
+
+def _with_values_of(model: BaseEstimator, values: dict[str, Any]) -> BaseEstimator:
+    """Return a copy that has, for each parameter equal to the one of `values`, that very object."""
+    copied = copy.copy(model)
+    for name, value in model.get_params(deep=False).items():
+        known = values.get(name)
+        if isinstance(value, (str, int, float)) and type(value) is type(known) and value == known:
+            setattr(copied, name, known)
+    return copied
 
 
 def _renumbered(members: dict[str, bytes]) -> dict[str, bytes]:
@@ -94,7 +123,7 @@ def load_forest(path: Path) -> tuple[RandomForestClassifier, str]:
         for estimator in forest.estimators_:
             _check_tree(estimator.tree_, forest.n_features_in_)
         return forest, forest.image_features
-    # What skops raises for a file that somebody made up is not documented.
+    # The exceptions of skops for a file that somebody made up are not documented.
     except Exception as error:
         raise unusable(path, error) from None
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import pandas as pd
 
 from stages.learners.archive import read_member, rewrite, unusable
 
@@ -42,6 +43,13 @@ def save_keras(model: keras.Model, path: Path) -> None:
         rewrite(saved, path, _without_traces)
 
 
+def save_history(history: dict[str, list[float]], path: Path) -> None:
+    """Write a training's `history`, with a value per epoch for each name, as CSV."""
+    epochs = pd.RangeIndex(1, len(history["val_loss"]) + 1, name="epoch")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(history, index=epochs).to_csv(path)
+
+
 def _without_traces(members: dict[str, bytes]) -> dict[str, bytes]:
     metadata = json.loads(members["metadata.json"])
     metadata.pop("date_saved", None)
@@ -61,7 +69,7 @@ def load_keras(path: Path) -> keras.Model:
     try:
         _check_parts(json.loads(read_member(path, "config.json", MEMBERS)))
         return keras.models.load_model(path, compile=False, safe_mode=True)
-    # What Keras raises for a file that somebody made up is not documented.
+    # The exceptions of Keras for a file that somebody made up are not documented.
     except Exception as error:
         raise unusable(path, error) from None
 

@@ -1,25 +1,31 @@
-"""The three models: what they are called, and where their files lie."""
+"""The registry of the models: their names, and the places of their files."""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.params.views import TrainCnnParams, TrainMlpParams, TrainRandomForestParams
+from stages.params import views
 from stages.paths import MODELS, REPORTS
 
 # It deskews and augments images, and finds their gradients.
 OPENCV = "opencv-python-headless"
+KERAS = ("keras", os.environ.get("KERAS_BACKEND", "tensorflow"), "numpy", OPENCV)
+SCIKIT_LEARN = ("scikit-learn", "numpy", OPENCV)
 
 
 @dataclass(frozen=True)
 class Model:
-    """`name` is the one in reports/ and params.yaml; `history` is None where there are no epochs."""
+    """`name` is the one in reports/ and params.yaml, and the stem of `file`.
+
+    The weights come from the `packages`, which also load them. `history` is None where there are no epochs.
+    """
 
     name: str
     title: str
     view: type
     file: Path
-    history: Path | None
+    packages: tuple[str, ...]
+    history: Path | None = None
 
     @property
     def run_name(self) -> str:
@@ -33,15 +39,14 @@ class Model:
     def reports(self) -> Path:
         return REPORTS / self.name
 
-    @property
-    def packages(self) -> tuple[str, ...]:
-        """The packages that its weights come from, and that it needs to be loaded."""
-        if self.history is None:
-            return ("scikit-learn", "skops", "numpy", OPENCV)
-        return ("keras", os.environ.get("KERAS_BACKEND", "tensorflow"), "numpy", OPENCV)
 
-
-MLP = Model("mlp", "MLP", TrainMlpParams, MODELS / "mlp.keras", MODELS / "mlp_history.csv")
-CNN = Model("cnn", "CNN", TrainCnnParams, MODELS / "cnn.keras", MODELS / "cnn_history.csv")
-RANDOM_FOREST = Model("random_forest", "Random forest", TrainRandomForestParams, MODELS / "random_forest.skops", None)
+MLP = Model("mlp", "MLP", views.TrainMlpParams, MODELS / "mlp.keras", KERAS, MODELS / "mlp_history.csv")
+CNN = Model("cnn", "CNN", views.TrainCnnParams, MODELS / "cnn.keras", KERAS, MODELS / "cnn_history.csv")
+RANDOM_FOREST = Model(
+    "random_forest",
+    "Random forest",
+    views.TrainRandomForestParams,
+    MODELS / "random_forest.skops",
+    (*SCIKIT_LEARN, "skops"),
+)
 ALL_MODELS = (MLP, CNN, RANDOM_FOREST)

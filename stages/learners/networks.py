@@ -13,11 +13,6 @@ from stages.params.schema import Cnn, Mlp, Network, Optimizer
 BATCH_NORM_MOMENTUM = 0.9
 
 
-def build_network(name: str, params: Network, height: int, width: int, classes: int) -> keras.Sequential:
-    """Return the network of the model `name`, "mlp" or "cnn"."""
-    return {"mlp": build_mlp, "cnn": build_cnn}[name](params, height, width, classes)
-
-
 def build_mlp(params: Mlp, height: int, width: int, classes: int) -> keras.Sequential:
     """Return a multilayer perceptron from float images (n, height, width) to probabilities (n, classes)."""
     model = keras.Sequential(name="mlp")

@@ -12,9 +12,9 @@ import numpy as np
 
 class ImageClassifier(mlflow.pyfunc.PythonModel):
     def load_context(self, context) -> None:
-        from stages.learners.prediction import load_model
+        from stages.learners.loading import load_classifier
 
-        _, self.predict_prepared = load_model(Path(context.artifacts["model"]))
+        self.classifier = load_classifier(Path(context.artifacts["model"]))
         self.deskew = context.model_config["deskew"]
 
     def predict(self, context, model_input: np.ndarray, params: dict | None = None) -> np.ndarray:
@@ -27,7 +27,7 @@ class ImageClassifier(mlflow.pyfunc.PythonModel):
                 "scaled ones lose all but 0 and 1.",
                 stacklevel=2,
             )
-        return self.predict_prepared(prepare(model_input, self.deskew))
+        return self.classifier.predict(prepare(model_input, self.deskew))
 
 
 mlflow.models.set_model(ImageClassifier())

@@ -4,7 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from stages.evaluation.attribution import block_importance, first_layer, integrated_gradients
+from stages.evaluation.attribution import block_importance, integrated_gradients
+from stages.learners.classifier import Classifier
+from stages.learners.keras_classifier import KerasClassifier
 from stages.learners.networks import averaged, build_cnn, build_mlp
 from tests.learners.test_networks import section
 
@@ -24,31 +26,31 @@ def network(build, name: str) -> keras.Model:
 )
 def test_integrated_gradients_add_up_to_the_difference_to_a_black_image(build, name, shift):
     model = averaged(network(build, name), shift)
-    attributions = integrated_gradients(model, IMAGES, CLASSES)
+    attributions = integrated_gradients(KerasClassifier(model), IMAGES, CLASSES)
     assert attributions.shape == IMAGES.shape
     images, black = (model.predict(each, verbose=0)[np.arange(6), CLASSES] for each in (IMAGES, np.zeros_like(IMAGES)))
     np.testing.assert_allclose(attributions.sum(axis=(1, 2)), images - black, atol=0.002)
+
+
+class FirstPixel(Classifier):
+    """The first pixel is the probability of the second of two classes, nearly."""
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        second = 0.1 + 0.8 * images[:, 0, 0]
+        return np.stack([1 - second, second], axis=1)
+
+    def size(self) -> dict[str, int]:
+        return {}
+
+
+def test_a_classifier_without_gradients_has_no_integrated_ones():
+    assert integrated_gradients(FirstPixel(), IMAGES, CLASSES) is None
 
 
 def test_a_block_that_the_answer_rests_on_stands_out():
     labels = RANDOM.integers(0, 2, 500)
     images = RANDOM.random((500, 8, 8)).astype(np.float32)
     images[:, 0, 0] = labels
-
-    def predict(images: np.ndarray) -> np.ndarray:
-        sure = 0.1 + 0.8 * images[:, 0, 0]
-        return np.stack([1 - sure, sure], axis=1)
-
-    importance = block_importance(predict, images, labels)
+    importance = block_importance(FirstPixel(), images, labels)
     assert (importance[:4, :4] > 0.5).all()
     assert importance[4:].tolist() == np.zeros((4, 8)).tolist()
-
-
-def test_the_first_layer_is_shown_as_images():
-    assert first_layer(network(build_mlp, "mlp"), 32).shape == (32, 8, 8)
-    assert first_layer(network(build_cnn, "cnn"), 32).shape == (24, 5, 5)
-
-
-def test_of_an_average_the_first_layer_is_that_of_a_network_in_it():
-    model = network(build_cnn, "cnn")
-    np.testing.assert_array_equal(first_layer(averaged(model, shift=1), 32), first_layer(model, 32))

@@ -1,4 +1,4 @@
-"""Pictures have stable bytes."""
+"""Figures have stable bytes."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""What is measured of a model: that of the images that it was trained on."""
+"""The measurements of a model, on the images that it was trained on among others."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from sklearn.ensemble import RandomForestClassifier
 from stages.dataset.prepared import DatasetInfo, Split
 from stages.dataset.subset import subset
 from stages.evaluation.measurement import Result, measure
+from stages.learners.forest_classifier import ForestClassifier
 from stages.learners.forest_file import save_forest
 from stages.learners.models import RANDOM_FOREST
 from stages.params.schema import Params
@@ -34,11 +35,7 @@ def measured(tmp_path, monkeypatch) -> Result:
     seen = subset(splits["train"], 200, params.runtime.seed)
     forest = RandomForestClassifier(20, bootstrap=False, random_state=0).fit(seen.images.reshape(200, 64), seen.labels)
     save_forest(forest, "pixels", RANDOM_FOREST.file)
-
-    def predict(images: np.ndarray) -> np.ndarray:
-        return forest.predict_proba(images.reshape(-1, 64)).astype(np.float32)
-
-    return measure(RANDOM_FOREST, forest, predict, splits, ABOUT, params)
+    return measure(RANDOM_FOREST, ForestClassifier(forest, "pixels"), splits, ABOUT, params)
 
 
 def test_what_a_forest_of_a_part_has_learnt_by_heart_is_seen(measured):

@@ -5,27 +5,29 @@ import pandas as pd
 
 from stages.dataset.prepared import DatasetInfo
 from stages.evaluation.measurement import Result
-from stages.evaluation.report import FIGURES, write_report
+from stages.evaluation.report import METRIC_NAMES, write_report
 from stages.evaluation.scores import per_class
 from stages.learners.models import MLP
 from stages.params.views import EvaluateParams, load_params
 from stages.paths import EXPLORE, PREPARED
 
 LABELS = np.array([0, 1, 1, 0])
+SIZE = {"weights": 1000, "multiply_adds": 1000}
 METRICS = {
-    **dict.fromkeys((*FIGURES, "val_accuracy"), 0.98765),
-    **dict.fromkeys(("weights", "multiply_adds", "file_bytes"), 1000),
+    **dict.fromkeys((*METRIC_NAMES, "val_accuracy"), 0.98765),
+    **SIZE,
+    "file_bytes": 1000,
     "gate_passed": False,
 }
 
 
-def test_the_page_shows_figures_params_and_the_notice_escaped(params_file):
+def test_the_page_shows_metrics_params_and_the_notice_escaped(params_file):
     folder = params_file.parent
     for each in (MLP.reports, EXPLORE, PREPARED, MLP.file.parent):
         each.mkdir(parents=True)
     MLP.file.write_bytes(b"model")
-    scores = pd.DataFrame({"value": 0.98765, "low": 0.98, "high": 0.99}, index=list(FIGURES))
-    result = Result(MLP, np.eye(2)[LABELS], scores, METRICS, seconds={}, minimum=0.8, overfitting="<verdict>")
+    scores = pd.DataFrame({"value": 0.98765, "low": 0.98, "high": 0.99}, index=list(METRIC_NAMES))
+    result = Result(MLP, np.eye(2)[LABELS], scores, METRICS, SIZE, seconds={}, minimum=0.8, overfitting="<verdict>")
     per_class(LABELS, LABELS, ["a", "b"]).to_csv(MLP.reports / "per_class.csv")
     pd.DataFrame({"space": ["pixels"], "neighbor_purity": [0.9], "silhouette": [0.1]}).to_csv(
         EXPLORE / "purity.csv", index=False

@@ -1,4 +1,4 @@
-"""The figures against values worked out by hand."""
+"""The metrics against values worked out by hand."""
 
 import math
 
@@ -78,11 +78,11 @@ def test_the_resampled_f1_is_that_of_scikit_learn():
     assert (low, high) == pytest.approx(expected, abs=0.1 * (high - low))
 
 
-def test_every_figure_lies_in_its_interval_and_has_one():
+def test_every_metric_lies_in_its_interval_and_has_one():
     labels, probabilities = fixed_predictions()
-    figures, ends = scores("test", labels, probabilities), intervals("test", labels, probabilities)
-    assert set(figures) == set(ends)
-    for name, value in figures.items():
+    metrics, ends = scores("test", labels, probabilities), intervals("test", labels, probabilities)
+    assert set(metrics) == set(ends)
+    for name, value in metrics.items():
         # Resampling adds to the calibration error, which cannot be below 0.
         low, high = ends[name]
         assert low <= high

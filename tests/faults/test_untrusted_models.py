@@ -27,7 +27,7 @@ from stages.dataset.prepared import DatasetInfo, load_split, save_info, save_spl
 from stages.learners.checkpoint import load_checkpoint
 from stages.learners.forest_file import load_forest, save_forest
 from stages.learners.keras_file import load_keras, save_keras
-from stages.learners.networks import averaged, build_network, optimizer
+from stages.learners.networks import averaged, build_cnn, build_mlp, optimizer
 from stages.params.schema import Optimizer
 from stages.paths import PREPARED
 from stages.process.errors import UserError
@@ -372,7 +372,7 @@ def test_whatever_params_allow_is_loaded(tmp_path, kind, changes, name, precisio
     keras.config.set_dtype_policy(precision)
     try:
         params = section(kind, batch_norm=True, dropout=0.5, l1=0.1, l2=0.1, activation="leaky_relu", **changes)
-        network = build_network(kind, params, 16, 16, 10)
+        network = {"mlp": build_mlp, "cnn": build_cnn}[kind](params, 16, 16, 10)
         rate = Optimizer(name=name, learning_rate=0.1, schedule="one_cycle")
         network.compile(optimizer(rate, 10), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
         save_keras(averaged(network, 1), tmp_path / "model.keras")
@@ -411,7 +411,7 @@ def test_a_python_object_in_params_is_refused(clone):
 
 
 def test_a_checkpoint_with_a_pickle_is_not_used(tmp_path, capsys):
-    network = build_network("mlp", section("mlp"), 8, 8, 3)
+    network = build_mlp(section("mlp"), 8, 8, 3)
     network.compile(optimizer="adam", loss="sparse_categorical_crossentropy")
     np.savez(tmp_path / "mlp.npz", network_0=np.array([Evil()], dtype=object), allow_pickle=True)
     assert load_checkpoint(tmp_path / "mlp.npz", network) is None

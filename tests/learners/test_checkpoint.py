@@ -8,7 +8,7 @@ import pytest
 
 from stages.learners.checkpoint import checkpoint_path, load_checkpoint, remove_checkpoint
 from stages.learners.models import CNN, MLP
-from stages.learners.networks import build_network, optimizer
+from stages.learners.networks import build_mlp, optimizer
 from stages.learners.training import train
 from stages.paths import PREPARED
 from tests.learners.test_networks import section
@@ -29,7 +29,7 @@ def run(checkpoint=None, seed: int = 0, kill_after: int | None = None, **changes
     # Nothing may depend on the state of the process that goes on.
     keras.utils.set_random_seed(seed)
     params = section("mlp", **WITH_STATE, **changes)
-    network = build_network("mlp", params, 4, 4, 3)
+    network = build_mlp(params, 4, 4, 3)
     told = []
 
     def on_epoch(epoch: int, values: dict[str, float]) -> None:
@@ -84,7 +84,7 @@ def test_a_checkpoint_with_a_bit_flipped_is_read_whole_or_not_at_all(tmp_path):
     with pytest.raises(KilledError):
         run(path, kill_after=2)
     whole = path.read_bytes()
-    network = build_network("mlp", section("mlp", **WITH_STATE), 4, 4, 3)
+    network = build_mlp(section("mlp", **WITH_STATE), 4, 4, 3)
     network.compile(optimizer=optimizer(section("mlp", **WITH_STATE).optimizer, steps=6))
     network.optimizer.build(network.trainable_variables)
     expected = load_checkpoint(path, network)

@@ -1,5 +1,6 @@
 """Model files: stable bytes, and the same predictions after loading; tests/faults/ has files that somebody made up."""
 
+import pickle
 import zipfile
 
 import keras
@@ -9,8 +10,8 @@ from sklearn.ensemble import RandomForestClassifier
 
 from stages.learners.forest_file import load_forest, save_forest
 from stages.learners.keras_file import load_keras, save_keras
+from stages.learners.loading import load_classifier
 from stages.learners.networks import build_cnn
-from stages.learners.prediction import load_model
 from stages.process.errors import UserError
 from tests.learners.test_networks import section
 
@@ -28,8 +29,8 @@ def cnn() -> keras.Model:
     return model
 
 
-def forest() -> RandomForestClassifier:
-    return RandomForestClassifier(5, random_state=0, n_jobs=2).fit(IMAGES.reshape(60, -1), LABELS)
+def forest(trees: int = 5, **params) -> RandomForestClassifier:
+    return RandomForestClassifier(trees, random_state=0, n_jobs=2, **params).fit(IMAGES.reshape(60, -1), LABELS)
 
 
 def test_a_keras_model_has_stable_bytes_and_no_optimizer(tmp_path):
@@ -50,14 +51,32 @@ def test_a_forest_has_stable_bytes_however_many_threads_made_it(tmp_path):
     assert (tmp_path / "a.skops").read_bytes() == (tmp_path / "b.skops").read_bytes()
 
 
+@pytest.mark.parametrize("bootstrap", [True, False])
+def test_trees_that_were_pickled_give_the_same_bytes(tmp_path, bootstrap):
+    grown = forest(bootstrap=bootstrap, max_features=0.3)
+    pickled = pickle.loads(pickle.dumps(grown))
+    appended = forest(2, bootstrap=bootstrap, max_features=0.3).set_params(n_estimators=5)
+    appended.estimators_ += pickled.estimators_[2:]
+    before = pickle.dumps(appended)
+    for name, each in (("grown", grown), ("pickled", pickled), ("appended", appended)):
+        save_forest(each, "pixels", tmp_path / f"{name}.skops")
+    assert (tmp_path / "pickled.skops").read_bytes() == (tmp_path / "grown.skops").read_bytes()
+    assert (tmp_path / "appended.skops").read_bytes() == (tmp_path / "grown.skops").read_bytes()
+    assert pickle.dumps(appended) == before
+
+
 def test_a_loaded_model_predicts_as_before(tmp_path):
     model, trees = cnn(), forest()
-    save_keras(model, tmp_path / "a.keras")
-    save_forest(trees, "pixels", tmp_path / "a.skops")
-    np.testing.assert_allclose(load_model(tmp_path / "a.keras")[1](IMAGES), model.predict(IMAGES, verbose=0), atol=1e-6)
-    np.testing.assert_allclose(
-        load_model(tmp_path / "a.skops")[1](IMAGES), trees.predict_proba(IMAGES.reshape(60, -1)), atol=1e-6
-    )
+    save_keras(model, tmp_path / "cnn.keras")
+    save_forest(trees, "pixels", tmp_path / "random_forest.skops")
+    before = {
+        "cnn.keras": model.predict(IMAGES, verbose=0),
+        "random_forest.skops": trees.predict_proba(IMAGES.reshape(60, -1)),
+    }
+    for name, y_proba in before.items():
+        predicted = load_classifier(tmp_path / name).predict(IMAGES)
+        assert predicted.dtype == np.float32
+        np.testing.assert_allclose(predicted, y_proba, atol=1e-6)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", None])

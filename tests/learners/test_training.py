@@ -6,7 +6,7 @@ import pytest
 
 from stages.dataset.prepared import Split
 from stages.learners.keras_file import load_keras, save_keras
-from stages.learners.networks import build_network
+from stages.learners.networks import build_mlp
 from stages.learners.training import CHUNK, HISTORY, chunks, one_ahead, train
 from stages.process.errors import UserError
 from tests.learners.test_networks import section
@@ -22,7 +22,7 @@ def run(seed: int = 0, **changes):
     keras.utils.set_random_seed(seed)
     changes = {"hidden_units": [8], "epochs": 4, "batch_size": 16, **changes}
     params = section("mlp", **changes)
-    network = build_network("mlp", params, 4, 4, 3)
+    network = build_mlp(params, 4, 4, 3)
     epochs = []
     model, history, kept = train(
         "mlp", network, params, TRAINING, VALIDATION, seed=seed, on_epoch=lambda *values: epochs.append(values)
@@ -78,7 +78,7 @@ def test_the_training_is_that_of_keras_fit():
         "mlp", epochs=1, **changes, optimizer={"name": "adam", "learning_rate": 0.01, "schedule": "constant"}
     )
     keras.utils.set_random_seed(0)
-    ours = build_network("mlp", params, 4, 4, 3)
+    ours = build_mlp(params, 4, 4, 3)
     theirs = keras.models.clone_model(ours)
     theirs.set_weights(ours.get_weights())
     _, history, _ = train("mlp", ours, params, TRAINING, VALIDATION, seed=0, on_epoch=lambda *_: None)
@@ -163,7 +163,7 @@ def test_a_loss_that_is_not_finite_ends_the_training_within_its_epoch():
         "mlp", hidden_units=[4], batch_norm=False, l2=100.0, batch_size=256, augmentation=NONE,
         optimizer={"name": "sgd", "learning_rate": 10.0, "schedule": "constant"},
     )  # fmt: skip
-    network = build_network("mlp", params, 4, 4, 3)
+    network = build_mlp(params, 4, 4, 3)
     labels = RANDOM.integers(0, 3, count).astype(np.uint8)
     with pytest.raises(UserError, match="train_loss is (nan|inf) in epoch 1"):
         train("mlp", network, params, Split(images, labels), VALIDATION, seed=0, on_epoch=lambda *_: None)
@@ -174,7 +174,7 @@ def test_a_loss_that_is_not_finite_ends_the_training_within_its_epoch():
 @pytest.mark.parametrize("value", [np.inf, np.nan])
 def test_weights_that_are_not_finite_end_a_training_whose_loss_is(value):
     params = section("mlp", hidden_units=[8], batch_norm=True, epochs=2, batch_size=16)
-    network = build_network("mlp", params, 4, 4, 3)
+    network = build_mlp(params, 4, 4, 3)
     (normalization,) = (layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization))
     # What is divided by infinity is 0, and training divides by the variance of the batch.
     normalization.moving_variance.assign(np.full(8, value, np.float32))

@@ -1,0 +1,37 @@
+"""A trained model of any kind, as evaluation and MLflow know it.
+
+A new kind of model has `predict` and `size`. All else has an answer for a model that has no such thing.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+
+
+class Classifier(ABC):
+    """Images are prepared everywhere: float32 (n, height, width) from 0 to 1."""
+
+    @abstractmethod
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Return class probabilities: float32 (n, classes)."""
+
+    @abstractmethod
+    def size(self) -> dict[str, int]:
+        """Return how large the model is, under the names that reports/metrics.json has for it."""
+
+    def layers(self) -> list[dict[str, Any]]:
+        """Return a row for each layer: layer, kind, output (its shape), weights and multiply_adds."""
+        return []
+
+    def input_gradients(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray | None:
+        """Return the gradients of the probability of each image's class (n,): float32 (n, height, width)."""
+        return None
+
+    def filters(self, count: int) -> np.ndarray | None:
+        """Return at most `count` patterns that the model compares an image with: float32 (n, height, width)."""
+        return None
+
+    def impurity_importance(self) -> np.ndarray | None:
+        """Return the mean decrease in impurity of each pixel: float64 (height * width,)."""
+        return None
