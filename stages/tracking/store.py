@@ -1,4 +1,4 @@
-"""Where MLflow keeps the runs, and how to reach it."""
+"""The store that MLflow keeps the runs in, and the way to reach it."""
 
 import logging
 import os
