@@ -9,6 +9,7 @@ from tests.conftest import Clone
 from tests.project import metrics, runs
 
 
+@pytest.mark.long
 def test_runs_of_a_temporary_experiment_land_in_the_main_store(checked_out):
     checked_out.run(
         "dvc", "exp", "run", "--temp", "--name", "fewer-trees",

@@ -141,9 +141,12 @@ def test_every_logged_model_takes_raw_images_and_scores_the_same(reproduced, mon
     assert len(signatures) == 1
 
 
-def test_an_evaluation_says_everywhere_that_a_gate_is_missed_and_that_the_data_stand_in_for_others(checked_out):
+def test_an_evaluation_says_all_there_is_to_say_and_makes_the_runs_that_are_missing(checked_out):
+    """The gate is missed, the data stand in for others, and the store has no run of the models."""
     clone = checked_out
     clone.set_params({f"gate.minimum_accuracy.digits.{model}": 1.0 for model in MODELS} | {"gate.enforce": True})
+    # The models were not made with this.
+    clone.set_params({"train.mlp.epochs": 3, "train.random_forest.n_estimators": 2})
     info = clone.folder / PREPARED / ABOUT
     info.write_text(json.dumps(json.loads(info.read_text()) | {"requested": "mnist", "fallback": True}))
     done = clone.run("python", "-m", "stages.evaluate", check=False)
@@ -157,10 +160,15 @@ def test_an_evaluation_says_everywhere_that_a_gate_is_missed_and_that_the_data_s
     page = (clone.folder / "reports/index.html").read_text()
     assert page.count('class="missed"') == 3
     assert "dvc repro --force download" in page
-    for name in MODELS.values():
+    for model, name in MODELS.items():
         (run,) = runs(clone)[name]
         assert run.data.tags["gate"] == "missed"
         assert "digits" in run.data.tags["data.fallback"]
+        assert run.data.tags["dvc.restored"] == "true"
+        assert run.info.status == "FINISHED"
+        assert run.data.metrics["test_accuracy"] == pytest.approx(metrics(clone)[model]["test_accuracy"])
+    assert runs(clone)["mlp"][0].data.params["epochs"] == "12"
+    assert runs(clone)["random-forest"][0].data.params["n_estimators"] == "40"
     # None of them becomes the champion.
     with pytest.raises(mlflow.exceptions.MlflowException, match="digits"):
         client(clone).get_model_version_by_alias("digits", "champion")

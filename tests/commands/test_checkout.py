@@ -2,8 +2,10 @@
 
 import shutil
 
+import pytest
+
 from stages.fingerprints import file_md5, folder_md5
-from tests.project import runs
+from tests.project import client, runs
 
 FOREST = "models/random_forest.skops"
 
@@ -35,7 +37,15 @@ def test_the_state_of_an_experiment_with_edits_comes_back(checked_out, tmp_path_
     repeat, _ = runs(clone)["random-forest"]
     assert repeat.data.tags["dvc.repeat_of"] == run.info.run_id
 
+    # Bytes that are nowhere are an error, and nothing is left half done.
+    client(clone).set_tag(run.info.run_id, "dvc.model_md5", "0" * 32)
+    done = clone.run("mnist", "checkout", run.info.run_id, str(folder.with_name("other")), check=False)
+    assert done.returncode == 1
+    assert "error: random_forest.skops has other bytes" in done.stdout
+    assert not folder.with_name("other").exists()
 
+
+@pytest.mark.long
 def test_data_and_model_that_dvc_would_make_otherwise_come_back_by_their_md5(checked_out, tmp_path_factory):
     clone, folder = checked_out, tmp_path_factory.mktemp("back") / "state"
     # Trained on data that params.yaml would not give any more.

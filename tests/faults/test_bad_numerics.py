@@ -55,6 +55,7 @@ def test_it_stops_at_once_fails_its_run_and_leaves_no_file(checked_out, model, v
     assert not (checked_out.folder / ".checkpoints").exists()
 
 
+@pytest.mark.long
 def test_the_stage_itself_leaves_an_earlier_model_alone(checked_out):
     """It is DVC that removes it, before it runs the stage."""
     set_network(checked_out, "mlp", ONE_STEP)

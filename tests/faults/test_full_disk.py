@@ -12,7 +12,7 @@ import pytest
 from stages.tracking import record as records
 from tests.conftest import Audit, Clone, copy_of
 from tests.faults.test_killed import files
-from tests.project import STAGES
+from tests.project import STAGES, locked
 
 pytestmark = pytest.mark.faults
 
@@ -43,8 +43,7 @@ def fill(folder: Path, left: int) -> Path:
 
 
 def check_it_fails_and_goes_on(clone: Clone, undisturbed: Path, stage: str, left: int) -> None:
-    # As after an edit: DVC removes the outputs that it keeps, and none is in its cache for this.
-    shutil.rmtree(clone.folder / ".dvc/cache")
+    """As after an edit: DVC removes the outputs that it keeps, and the test has removed those in its cache."""
     shutil.rmtree(clone.folder / ".dvc/tmp", ignore_errors=True)
     command = ("dvc", "repro", "--force", "--single-item", stage)
     ballast = fill(clone.folder, left)
@@ -89,6 +88,10 @@ def test_a_record_for_mlflow_is_whole_or_not_there(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("stage", ["train-random-forest", pytest.param("train-mlp", marks=pytest.mark.long)])
 def test_a_disk_that_fills_up_in_a_training(clone_on_a_small_disk, reproduced, stage):
+    cache = clone_on_a_small_disk.folder / ".dvc/cache"
+    shutil.rmtree(cache / "runs")
+    for md5 in locked(clone_on_a_small_disk, stage).values():
+        (cache / "files/md5" / md5[:2] / md5[2:]).unlink()
     check_it_fails_and_goes_on(clone_on_a_small_disk, reproduced.folder, stage, 64 * 1024)
 
 
@@ -96,4 +99,5 @@ def test_a_disk_that_fills_up_in_a_training(clone_on_a_small_disk, reproduced, s
 @pytest.mark.parametrize("left", [0, 20_000, 100_000, 300_000])
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_disk_that_fills_up_in_any_stage(clone_on_a_small_disk, reproduced, stage, left):
+    shutil.rmtree(clone_on_a_small_disk.folder / ".dvc/cache")
     check_it_fails_and_goes_on(clone_on_a_small_disk, reproduced.folder, stage, left)

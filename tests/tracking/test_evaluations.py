@@ -6,6 +6,7 @@ import pytest
 from tests.project import MODELS, metrics, runs
 
 
+@pytest.mark.long
 def test_a_store_without_the_runs_gets_them_from_the_files(checked_out):
     # The models were not made with this.
     checked_out.set_params({"train.mlp.epochs": 3, "train.random_forest.n_estimators": 2})

@@ -87,6 +87,16 @@ def test_the_artifacts_of_another_clone_in_the_same_store_stay_its_own(checked_o
     assert Path(runs(checked_out)["mlp"][0].info.artifact_uri, "confusion_matrix.png").exists()
 
 
+def test_a_relative_database_lies_in_the_main_repository_also_for_a_temporary_experiment(monkeypatch, tmp_path):
+    (tmp_path / ".dvc").mkdir()
+    temporary = tmp_path / ".dvc/tmp/exps/tmpabc"
+    (temporary / ".dvc").mkdir(parents=True)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    for folder in (tmp_path, temporary):
+        monkeypatch.chdir(folder)
+        assert tracking_uri() == f"sqlite:///{os.path.realpath(tmp_path)}/mlflow.db"
+
+
 def test_without_a_setting_the_store_lies_in_the_repository(monkeypatch, tmp_path):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / ".dvc").mkdir()

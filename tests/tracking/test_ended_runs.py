@@ -1,0 +1,38 @@
+"""The run of a training after its end, without the training: `test_training_run.py` has the real ones."""
+
+import pandas as pd
+
+from stages.fingerprints import file_md5
+from stages.learners.models import MLP
+from stages.tracking import record as records
+from stages.tracking.publish import publish
+from stages.tracking.runs import end_run
+from tests.tracking.conftest import published, training
+
+
+def test_with_the_best_weights_the_latest_values_are_those_of_their_epoch(clone):
+    record = training(status=records.RUNNING, end_time=None)
+    history = pd.read_csv(MLP.history)
+    history["val_loss"] = [0.5, 0.1, 0.4]
+    history.to_csv(MLP.history, index=False)
+    end_run(record, MLP, best_weights=True)
+    records.update(record, status=records.FINISHED, end_time=records.now())
+    publish(record)
+    (run,) = published()
+    assert run["tags"]["weights_of_epoch"] == "2"
+    assert run["metrics"]["val_loss"][-1] == (4, 0.1)
+    assert run["metrics"]["val_accuracy"][-1] == (4, history["val_accuracy"][1])
+
+
+def test_only_a_finished_run_stands_for_a_model(clone):
+    # The interrupt came when the model was written and noted: DVC did not keep it.
+    interrupted = training(status=records.RUNNING, end_time=None)
+    end_run(interrupted, MLP, best_weights=False)
+    records.update(interrupted, status=records.KILLED, reason="signal 15", end_time=records.now())
+    publish(interrupted)
+    publish(training())
+    killed, finished = published()
+    assert (killed["status"], finished["status"]) == ("KILLED", "FINISHED")
+    assert "dvc.model_md5" not in killed["tags"]
+    assert finished["tags"]["dvc.model_md5"] == file_md5(MLP.file)
+    assert "dvc.repeat_of" not in finished["tags"]
