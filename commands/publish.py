@@ -15,7 +15,7 @@ from stages.process.provenance import main_repository
 from stages.process.temporary import own_temporary_folder
 from stages.tracking.publish import publish_all
 from stages.tracking.record import remove, waiting
-from stages.tracking.runs import run_from_files
+from stages.tracking.runs import record_from_files
 from stages.tracking.store import first_line, tracking_uri
 
 
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
     rest, from_files = waiting(), []
     try:
         with own_temporary_folder():
-            from_files = [run_from_files(model, info, training, {}) for model in ALL_MODELS]
+            from_files = [record_from_files(model, info, training, {}) for model in ALL_MODELS]
             changed = publish_all([*rest, *from_files])
     except UserError:
         raise

@@ -25,7 +25,7 @@ HISTORY = "history.csv"
 OTHER_CODE = "dvc.other_code"
 
 
-def begin_run(model: Model, params: dict[str, Any], info: DatasetInfo, training: Split) -> Path:
+def begin_record(model: Model, params: dict[str, Any], info: DatasetInfo, training: Split) -> Path:
     """Return the record of a training with `params` that begins now."""
     git, diff = git_state()
     state = _state(model, params, info, training, folder_md5(PREPARED), git)
@@ -38,7 +38,7 @@ def begin_run(model: Model, params: dict[str, Any], info: DatasetInfo, training:
     return create(state, fill)
 
 
-def end_run(record: Path, model: Model, best_weights: bool) -> None:
+def end_record(record: Path, model: Model, best_weights: bool) -> None:
     """Add the model and its history, as the training has written them."""
     tags = {}
     if model.history:
@@ -47,7 +47,7 @@ def end_run(record: Path, model: Model, best_weights: bool) -> None:
     update(record, tags=tags, model=_model(model, file_md5(model.file)))
 
 
-def run_from_files(model: Model, info: DatasetInfo, training: Split, seconds: dict[str, float]) -> Path:
+def record_from_files(model: Model, info: DatasetInfo, training: Split, seconds: dict[str, float]) -> Path:
     """Return the record of the model that lies here, as DVC's files tell it, with its evaluation in reports/.
 
     `seconds` are measured times, which no file has. Params, data and code are those that dvc.lock records for the
