@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stages.process.provenance import cores, cpu_name
+from stages.process.provenance import cores, processor
 
 WORK = Path(__file__).parent / "rounds"
 PROJECT = Path(__file__).parent.parent
@@ -33,7 +33,7 @@ class Results:
     def __init__(self, fresh: bool = False):
         self.state = state(PROJECT)
         self.commit = git("rev-parse", "HEAD")
-        self.machine = f"{cpu_name()}, {cores()} cores"
+        self.machine = f"{processor()}, {cores()} cores"
         self.file = WORK / "results.json"
         self.records: dict[str, list[Record]] = {}
         WORK.mkdir(exist_ok=True)

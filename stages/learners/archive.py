@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from stages.process.errors import UserError
+from stages.process.errors import UserError, one_line
 
 # The earliest time that a zip archive can hold.
 EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -57,5 +57,4 @@ def read_member(path: Path, name: str, members: str) -> bytes:
 
 def unusable(path: Path, error: Exception) -> UserError:
     """Return what to say of a model file that cannot be loaded."""
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-    return UserError(f"{path}: missing or not a model of this project ({reason})\nRun: dvc repro")
+    return UserError(f"{path}: missing or not a model of this project ({one_line(error)})\nRun: dvc repro")

@@ -32,7 +32,6 @@ def train(
     params: Network,
     training: Split,
     validation: Split,
-    *,
     seed: int,
     on_epoch: Callable[[int, dict[str, float]], None],
     checkpoint: Path | None = None,

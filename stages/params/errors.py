@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from stages.params.yaml_file import one_line
+from stages.process.errors import one_line
 
 Section = type[BaseModel]
 # Pydantic's words for a key that is not in the schema, and for one that is no text.

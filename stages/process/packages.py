@@ -4,6 +4,8 @@ import tomllib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from stages.process.console import warn
+
 PROJECT_FILE = Path("pyproject.toml")
 
 
@@ -24,8 +26,7 @@ def warn_of_other_versions() -> None:
         if installed != pinned and f"{name} {installed}" not in others:
             others.append(f"{name} {installed}")
     if others:
-        print(
-            f"warning: {', '.join(others)}: not the version that {PROJECT_FILE} pins and dvc.lock stands for "
-            "(uv sync installs that one)",
-            flush=True,
+        warn(
+            f"{', '.join(others)}: not the version that {PROJECT_FILE} pins and dvc.lock stands for "
+            "(uv sync installs that one)"
         )

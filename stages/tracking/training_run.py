@@ -33,14 +33,12 @@ class Run:
         """Log the values of `epoch` (from 1)."""
         self._write(records.append, epoch, values)
 
-    def log_metrics(self, values: dict[str, float]) -> None:
-        self._write(records.append, 0, values)
-
     def set_tags(self, tags: dict[str, str]) -> None:
         self._write(records.update, tags=tags)
 
-    def finish(self) -> None:
-        """Log the finished files."""
+    def finish(self, seconds: float) -> None:
+        """Log the finished files, and the `seconds` that the training took."""
+        self._write(records.append, 0, {"training_seconds": seconds})
         self._write(end_record, self.model, self.params.get("weights") == "best")
 
     def end(self, status: str, reason: str) -> None:

@@ -88,7 +88,7 @@ from stages.tracking.training_run import training_run
 with exit_on_user_error():
     params = load_params(TrainRandomForestParams).resolved()
     with training_run(RANDOM_FOREST, params, load_info(), load_split("train")) as run:
-        run.finish()
+        run.finish(1.0)
         os.kill(os.getpid(), signal.SIGTERM)
 """
 
