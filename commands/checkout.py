@@ -16,7 +16,9 @@ from stages.learners.models import ALL_MODELS
 from stages.paths import PREPARED
 from stages.process.errors import UserError, without_credentials
 from stages.process.provenance import cached, main_repository
-from stages.tracking.record import DIFF, MODEL_MD5, REPEAT_OF
+from stages.tracking.champion import MODEL_MD5
+from stages.tracking.identity import REPEAT_OF
+from stages.tracking.runs import DIFF
 from stages.tracking.store import connect, first_line, tracking_uri
 
 # What becomes an argument of git and dvc, or the name of a file: whoever writes to the store could give others.

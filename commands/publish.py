@@ -1,4 +1,4 @@
-"""`mnist publish`: the checked-out state, whatever brought it here, sent to the configured tracking server."""
+"""`mnist publish`: the checked-out state, whatever brought it here, published to the configured tracking server."""
 
 import argparse
 import os
@@ -6,25 +6,25 @@ import os
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from stages.dataset.prepared import load_info
+from stages.dataset.prepared import load_info, load_split
 from stages.learners.models import ALL_MODELS
 from stages.params.views import check_params
 from stages.paths import RAW
 from stages.process.errors import UserError, without_credentials
 from stages.process.provenance import main_repository
 from stages.process.temporary import own_temporary_folder
-from stages.tracking.delivery import deliver_all
-from stages.tracking.evaluations import record_evaluations
-from stages.tracking.outbox import entries
+from stages.tracking.publish import publish_all
+from stages.tracking.record import remove, waiting
+from stages.tracking.runs import run_from_files
 from stages.tracking.store import first_line, tracking_uri
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "publish",
-        help="send the checked-out models and figures to MLflow",
-        description="Send the checked-out state (after dvc repro, dvc pull, dvc checkout or dvc exp apply) to "
-        "MLFLOW_TRACKING_URI, or to the store of this project. What MLflow has already is not sent again.",
+        help="publish the checked-out models, metrics and figures in MLflow",
+        description="Publish the checked-out state (after dvc repro, dvc pull, dvc checkout or dvc exp apply) at "
+        "MLFLOW_TRACKING_URI, or in the store of this project. What MLflow has already is not published again.",
     )
     parser.set_defaults(run=run)
 
@@ -35,24 +35,29 @@ def run(arguments: argparse.Namespace) -> None:
     # DVC would report a mistake in params.yaml in its own words.
     check_params({})
     _check_state()
+    info, training = load_info(), load_split("train")
+    rest, from_files = waiting(), []
     try:
-        waiting = entries()
         with own_temporary_folder():
-            refusal = deliver_all()
-            sent = record_evaluations(load_info())
-        if refusal:
-            raise refusal
+            from_files = [run_from_files(model, info, training, {}) for model in ALL_MODELS]
+            changed = publish_all([*rest, *from_files])
     except UserError:
         raise
     except Exception as error:
         raise UserError(
             f"{uri}: MLflow did not take all of it: {first_line(error)}\n"
-            "Once it is back, uv run mnist publish sends what is missing."
+            "Once it is back, uv run mnist publish publishes what is missing."
         ) from None
-    done = f"{sent} of {len(ALL_MODELS)} runs made or completed" if sent else "it has everything already"
-    # One that another process is sending is still there.
-    if delivered := sum(not entry.exists() for entry in waiting):
-        done = f"{delivered} trainings or evaluations that had waited are sent"
+    finally:
+        for record in from_files:
+            # They can be made again at any time.
+            remove(record)
+    done = "it has everything already"
+    # One that another process is publishing is still there.
+    if published := sum(not record.exists() for record in rest):
+        done = f"{published} trainings or evaluations that had waited are published"
+    elif changed:
+        done = f"{len(changed)} of {len(ALL_MODELS)} runs made or completed"
     print(f"MLflow ({uri}): {done}")
 
 

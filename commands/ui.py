@@ -9,8 +9,8 @@ import sys
 from urllib.parse import quote
 
 from stages.process.errors import UserError, without_credentials
-from stages.tracking.courier import courier_of_what_is_left
-from stages.tracking.record import latest_runs
+from stages.tracking.beside import publishing_the_rest
+from stages.tracking.identity import latest_runs
 from stages.tracking.store import connect, first_line, tracking_uri
 
 
@@ -66,7 +66,7 @@ def _print_addresses(server: str) -> None:
     server = without_credentials(server)
     print(f"MLflow:                  {server}", flush=True)
     try:
-        with courier_of_what_is_left():
+        with publishing_the_rest():
             latest = latest_runs()
     except Exception as error:
         raise UserError(f"{server}: no answer from MLflow: {first_line(error)}") from None

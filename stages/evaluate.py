@@ -23,7 +23,7 @@ from stages.paths import COMPARISON, INDEX, METRICS
 from stages.process.console import print_notice, progress_bar
 from stages.process.errors import UserError
 from stages.runtime import start_keras
-from stages.tracking.evaluations import send_evaluations
+from stages.tracking.evaluations import publish_evaluations
 from stages.tracking.stage import run_stage
 from stages.tracking.store import tracking_uri
 
@@ -48,7 +48,7 @@ def main() -> None:
     COMPARISON.write_text(json.dumps(comparison, indent=2) + "\n")
     notice = fallback_notice(info.requested, info.dataset) if info.fallback else None
     write_report(INDEX, info, results, comparison, params, notice)
-    recorded = send_evaluations(info, {result.model.name: result.seconds for result in results})
+    recorded = publish_evaluations(info, splits["train"], {result.model.name: result.seconds for result in results})
     _print_table(results, info, recorded)
     if notice:
         print_notice(notice)

@@ -97,20 +97,23 @@ def set_values(content: dict[str, Any], changes: dict[str, Any]) -> None:
         section[name] = value
 
 
-def locked_params(view: type[View], stage: str, output_md5: str) -> View | None:
-    """Return the `view` of the params that dvc.lock records for `stage`; None where it knows no such output.
-
-    They made the output, whatever params.yaml says now.
-    """
+def locked_stage(stage: str, output_md5: str) -> dict[str, Any] | None:
+    """Return what dvc.lock records of the run of `stage` that made the output; None where it knows no such output."""
     try:
-        locked = YAML(typ="safe", pure=True).load(LOCK.read_text(encoding="utf-8"))["stages"][stage]
-        if output_md5 not in [out["md5"] for out in locked["outs"]]:
-            return None
+        locked = YAML(typ="safe").load(LOCK.read_text(encoding="utf-8"))["stages"][stage]
+        return locked if output_md5 in [out["md5"] for out in locked["outs"]] else None
+    except (OSError, YAMLError, KeyError, TypeError):
+        return None
+
+
+def locked_params(view: type[View], locked: dict[str, Any]) -> View | None:
+    """Return the `view` of the params of a `locked_stage`, whatever params.yaml says now; None where it has others."""
+    try:
         values = locked["params"][str(PARAMS)]
         return view(
             **{part.name: TypeAdapter(part.type).validate_python(values[part.metadata["key"]]) for part in fields(view)}
         )
-    except (OSError, YAMLError, KeyError, TypeError, ValidationError):
+    except (KeyError, TypeError, ValidationError):
         return None
 
 

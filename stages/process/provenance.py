@@ -1,8 +1,12 @@
 """Where a result comes from: the repository, the commit, the machine."""
 
+import hashlib
+import io
 import os
 import platform
+import shutil
 import subprocess
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -58,6 +62,47 @@ def git_state() -> tuple[dict[str, str], bytes]:
     except (OSError, subprocess.CalledProcessError):
         return {}, b""
     return {"git.commit": commit, "git.dirty": str(bool(diff)).lower()}, diff
+
+
+def commit_with(files: dict[str, str]) -> str | None:
+    """Return the newest commit here in which the files have these md5, or None."""
+    md5s: dict[str, str] = {}
+
+    def md5(blob: str) -> str:
+        if blob not in md5s:
+            md5s[blob] = hashlib.md5(_git("cat-file", "blob", blob)).hexdigest()
+        return md5s[blob]
+
+    try:
+        for commit in _git("log", "--format=%H", "--", *files).decode().split():
+            # Of each file its mode, kind, blob and path.
+            listing = _git("ls-tree", "-r", commit, "--", *files).decode().splitlines()
+            blobs = {path: blob for _, _, blob, path in (line.split(maxsplit=3) for line in listing)}
+            if blobs.keys() == files.keys() and all(md5(blobs[path]) == files[path] for path in files):
+                return commit
+    except (OSError, subprocess.CalledProcessError):
+        pass
+    return None
+
+
+def copy_code(folder: Path, commit: str | None = None) -> None:
+    """Copy the code of the stages into `folder`, as it stands here or in the commit."""
+    if commit:
+        archive = io.BytesIO(_git("archive", commit, "--", *CODE))
+        with tarfile.open(fileobj=archive) as tar:
+            tar.extractall(folder, filter="data")
+    else:
+        for name in CODE:
+            shutil.copytree(name, folder / name, ignore=_not_code)
+
+
+def _not_code(folder: str, names: list[str]) -> list[str]:
+    return [name for name in names if not (Path(folder, name).is_dir() or name.endswith((".py", ".jinja")))]
+
+
+def experiment_name() -> str | None:
+    """Return the name of the experiment of DVC that this process belongs to."""
+    return os.environ.get("DVC_EXP_NAME") or None
 
 
 def _git(*arguments: str, **environment: str) -> bytes:

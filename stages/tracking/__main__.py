@@ -1,4 +1,4 @@
-"""What `courier` starts: send the outbox until the stage is done and MLflow has everything, or cannot take it."""
+"""The process that `beside` starts: publish until the stage is done and MLflow has everything, or cannot take it."""
 
 import os
 import select
@@ -8,17 +8,18 @@ import time
 
 from stages.process.lifetime import INTERRUPTS, outlive_readers
 from stages.process.locks import is_gone
-from stages.tracking.delivery import deliver_all
-from stages.tracking.store import warn
+from stages.tracking.publish import publish_all
+from stages.tracking.record import waiting
+from stages.tracking.store import first_line, warn_of_waiting
 
-# Between two looks at the outbox, and before a store that did not answer is asked again.
+# Between two looks at the records, and before a store that did not answer is asked again.
 LOOK_SECONDS, AGAIN_SECONDS = 0.2, 5
 # Where the stage was killed nobody else ends this process.
 ALONE_SECONDS = 10
 
 
 def main() -> None:
-    # It ends after the stage, which may have been interrupted: that too is to be sent.
+    # It ends after the stage, which may have been interrupted: that too is to be published.
     for number in INTERRUPTS:
         signal.signal(number, signal.SIG_IGN)
     outlive_readers()
@@ -33,16 +34,14 @@ def main() -> None:
         if not over and time.monotonic() < again:
             continue
         try:
-            refusal = deliver_all(stage)
-            if refusal:
-                raise refusal
+            publish_all(waiting(stage))
             failures = 0
         except Exception as error:
             again = time.monotonic() + AGAIN_SECONDS
             failures += 1
             # A single call that fails is not worth a word.
             if failures == 2:
-                warn(error)
+                warn_of_waiting(f"did not take the run: {first_line(error)}")
 
 
 def _outlive(stage: str) -> None:

@@ -1,52 +1,53 @@
 """The best model of a data set, in MLflow's registry under the alias "champion"."""
 
-import os
 from typing import Any
 
-from stages.dataset.prepared import DatasetInfo
-from stages.fingerprints import folder_md5
-from stages.paths import PREPARED
-from stages.tracking.record import MODEL_MD5, logged_model
 from stages.tracking.store import connect, search_runs, store_lock
 
 ALIAS = "champion"
-# Tag of a run: whether its model reached gate.minimum_accuracy, "passed" or "missed".
-GATE = "gate"
+# Tags of a run: the md5 that dvc.lock has for its model, and whether that reached gate.minimum_accuracy, "passed" or
+# "missed".
+MODEL_MD5, GATE = "dvc.model_md5", "gate"
 
 
-def choose_champion(info: DatasetInfo) -> None:
-    """Give the alias to the model with the best validation accuracy on the prepared data that lie here.
+def choose_champion(dataset: str, data_md5: str) -> None:
+    """Give the alias to the model with the best validation accuracy on the prepared data with that md5.
 
     Models that missed the gate and those of experiments do not take part; where none is left the alias goes, if it was
-    on one of these data. An experiment changes nothing. Raises what MLflow raises.
+    on one of these data. Raises what MLflow raises.
     """
-    if os.environ.get("DVC_EXP_NAME"):
-        return
     client = connect().MlflowClient()
-    data_md5 = folder_md5(PREPARED)
     with store_lock():
-        champion = _champion(client, info.dataset)
+        champion = _champion(client, dataset)
         best = _best(data_md5)
         if best is None:
             if champion and champion.tags.get("dvc.data_md5") == data_md5:
-                client.delete_registered_model_alias(info.dataset, ALIAS)
+                client.delete_registered_model_alias(dataset, ALIAS)
             return
         if champion and champion.run_id == best.info.run_id:
             return
-        version = _version(client, info.dataset, best) or _register(client, info.dataset, best)
+        version = _version(client, dataset, best) or _register(client, dataset, best)
         if version:
-            client.set_registered_model_alias(info.dataset, ALIAS, version.version)
+            client.set_registered_model_alias(dataset, ALIAS, version.version)
+
+
+def logged_model(run: Any) -> Any:
+    """Return MLflow's model of the run, or None: one that broke off on the way is not READY."""
+    return next((model for model in all_logged_models(run) if model.status.value == "READY"), None)
+
+
+def all_logged_models(run: Any) -> list[Any]:
+    condition = f"source_run_id = '{run.info.run_id}'"
+    return connect().MlflowClient().search_logged_models([run.info.experiment_id], condition)
 
 
 def _best(data_md5: str) -> Any:
     """Return the run of the best model, the oldest of equals, or None."""
-    runs = search_runs(
-        f"attributes.status = 'FINISHED' AND tags.`{MODEL_MD5}` LIKE '%' AND tags.`dvc.data_md5` = '{data_md5}' "
-        f"AND tags.`{GATE}` = 'passed'",
-        order="attributes.start_time ASC",
+    condition = (
+        f"attributes.status = 'FINISHED' AND tags.`{MODEL_MD5}` IS NOT NULL AND tags.`dvc.data_md5` = '{data_md5}' "
+        f"AND tags.`{GATE}` = 'passed' AND tags.`dvc.experiment` IS NULL AND metrics.val_accuracy >= 0"
     )
-    taking_part = [run for run in runs if "dvc.experiment" not in run.data.tags and "val_accuracy" in run.data.metrics]
-    return max(taking_part, key=lambda run: run.data.metrics["val_accuracy"], default=None)
+    return next(search_runs(condition, "metrics.val_accuracy DESC"), None)
 
 
 def _champion(client: Any, name: str) -> Any:

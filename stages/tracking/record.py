@@ -1,127 +1,169 @@
-"""What MLflow holds of one training: told as events by the stage, or by the files it left."""
+"""The state of one training that MLflow is to have, on disk until it has all of it.
 
-import base64
-import getpass
+A record is a folder: `run.json` (replaced whole), `metrics.csv` (appended) and `files/`, with `artifacts/` as MLflow
+gets them, the `code/` that trained, and the figures of an `evaluation/`. Its process writes it; `publish` brings MLflow
+to that state, while the record grows or long after. The name of the record ends with the name of its process, which
+holds a lock as long as it lives.
+"""
+
+import csv
+import errno
+import json
 import os
-from dataclasses import asdict
+import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stages.dataset.fallback import fallback_notice
-from stages.dataset.prepared import DatasetInfo, Split
-from stages.fingerprints import file_md5, folder_md5, versions
-from stages.learners.models import Model
-from stages.paths import PREPARED
-from stages.process.provenance import git_state
-from stages.tracking.store import connect, search_runs
+from stages.process.errors import without_credentials
+from stages.process.locks import is_gone, is_name, process_name
+from stages.process.provenance import main_repository
+from stages.tracking.store import tracking_uri
 
-MODEL_MD5 = "dvc.model_md5"
-REPEAT_OF = "dvc.repeat_of"
-DIFF = "git.diff"
-# What MLflow shows as the description of a run.
-NOTE = "mlflow.note.content"
+FOLDER = Path(".dvc/tmp/mlflow-outbox")
+RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
+# Tag of a run whose record was made from DVC's files, and not by the training.
+RESTORED = "dvc.restored"
+# Every state has these.
+KEYS = {"store", "start_time", "status", "tags"}
+WITHOUT_A_WORD = "its process ended without a word: killed, or out of memory"
 
-
-def start_event(model: Model, params: dict[str, Any], info: DatasetInfo, training: Split) -> dict[str, Any]:
-    """Return all that is known before a training with `params`."""
-    git, diff = git_state()
-    data_md5 = folder_md5(PREPARED)
-    tags = {
-        "dvc.stage": model.stage,
-        "dvc.data_md5": data_md5,
-        **git,
-        **{f"version.{name}": value for name, value in versions(*model.packages).items()},
-        "mlflow.user": _user(),
-        "mlflow.source.name": f"stages/{model.stage.replace('-', '_')}.py",
-        "mlflow.source.type": "LOCAL",
-    }
-    if os.environ.get("DVC_EXP_NAME"):
-        tags["dvc.experiment"] = os.environ["DVC_EXP_NAME"]
-    if info.fallback:
-        tags["data.fallback"] = fallback_notice(info.requested, info.dataset)
-    return {
-        "run_name": model.run_name,
-        "about": asdict(info),
-        "params": flat(params),
-        "tags": tags,
-        "diff": base64.b64encode(diff).decode(),
-        "arrays": [[array.shape, str(array.dtype)] for array in (training.images, training.labels)],
-    }
+Metric = tuple[int, int, str, float]
 
 
-def kept_epoch(history: Path, best: bool) -> dict[str, Any]:
-    """Return which epoch's weights the model has.
-
-    Where it is not the last one, its values follow as one step more, so that the latest are the model's;
-    MLflow's own logging of Keras does the same.
-    """
-    import pandas as pd
-
-    epochs = pd.read_csv(history).set_index("epoch")
-    kept = epochs["val_loss"].idxmin() if best else epochs.index[-1]
-    values: dict[str, Any] = {"tags": {"weights_of_epoch": str(kept)}}
-    if kept != epochs.index[-1]:
-        values |= {"metrics": epochs.loc[kept].to_dict(), "step": len(epochs) + 1}
-    return values
+def create(state: dict[str, Any], fill: Callable[[Path], None] = lambda files: None) -> Path:
+    """Make a record with that `state`, and with the files that `fill` puts into its folder for them; return it."""
+    record = _folder() / f"{time.time_ns()}-{process_name()}"
+    (record / "files").mkdir(parents=True)
+    try:
+        fill(record / "files")
+        # Last: without it the folder is not yet a record.
+        _write(record, {"store": _store(), "start_time": now(), "status": RUNNING, "tags": {}, **state})
+    except BaseException:
+        remove(record)
+        raise
+    return record
 
 
-def model_event(model: Model) -> dict[str, Any]:
-    """Return what tells the model's file wherever it lies later, and what goes with it."""
-    return {
-        "file": str(model.file.resolve()),
-        "md5": file_md5(model.file),
-        "history": model.history.read_text() if model.history else None,
-        "packages": [
-            f"{name}=={value}" for name, value in versions("mlflow", *model.packages).items() if name != "python"
-        ],
-    }
+def update(record: Path, **changes: Any) -> None:
+    """Replace parts of the state; tags are added to those that there are."""
+    state = json.loads((record / "run.json").read_text())
+    _write(record, {**state, **changes, "tags": state["tags"] | changes.get("tags", {})})
 
 
-def find_run(model_md5: str) -> Any:
-    """Return the run that stands for the model, or None."""
-    return next(iter(search_runs(f"tags.`{MODEL_MD5}` = '{model_md5}'", limit=1)), None)
+def append(record: Path, step: int, values: dict[str, float]) -> None:
+    """Append metrics that hold now; all of them or, on a full disk, none."""
+    lines = "".join(f"{now()},{step},{name},{value!r}\n" for name, value in values.items()).encode()
+    descriptor = os.open(record / "metrics.csv", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        written = os.write(descriptor, lines)
+        if written < len(lines):
+            os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(record))
+    finally:
+        os.close(descriptor)
 
 
-def logged_model(run: Any) -> Any:
-    """Return MLflow's model of the run, or None: the outputs of the run also name those that broke off on the way."""
-    models = (
-        connect().MlflowClient().search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
-    )
-    return next((model for model in models if model.status.value == "READY"), None)
-
-
-def latest_runs() -> tuple[list[str], str] | None:
-    """Return the newest finished run of each model on the data set used last, oldest first, and the experiment.
-
-    All are ids; None where there is no such run.
-    """
-    finished = f"attributes.status = 'FINISHED' AND tags.`{MODEL_MD5}` LIKE '%'"
-    runs = search_runs(finished, order="attributes.start_time DESC")
-    if not runs:
+def read(record: Path) -> dict[str, Any] | None:
+    """Return the state, KILLED where the process is gone without an end; None where it is no record for this store."""
+    # In this order: a process may end between the two.
+    gone = is_gone(_process(record))
+    try:
+        state = json.loads((record / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return None
-    experiment = runs[0].info.experiment_id
-    newest: dict[str, str] = {}
-    for run in runs:
-        if run.info.experiment_id == experiment:
-            newest.setdefault(run.data.tags["dvc.stage"], run.info.run_id)
-    return list(newest.values())[::-1], experiment
+    if not isinstance(state, dict) or not state.keys() >= KEYS or state["store"] != _store():
+        return None
+    if state["status"] == RUNNING and gone:
+        times = [state["start_time"], *(time for time, *_ in metrics(record))]
+        state |= {"status": KILLED, "reason": WITHOUT_A_WORD, "end_time": max(times)}
+    return state
 
 
-def flat(values: Any, prefix: str = "") -> dict[str, str]:
-    """Return nested params under dotted names, `optimizer.name`; a list of plain values stays one param."""
-    if isinstance(values, list) and any(isinstance(value, dict) for value in values):
-        values = dict(enumerate(values))
-    if not isinstance(values, dict):
-        return {prefix.rstrip("."): "null" if values is None else str(values)}
-    found: dict[str, str] = {}
-    for name, value in values.items():
-        found |= flat(value, f"{prefix}{name}.")
+def metrics(record: Path) -> list[Metric]:
+    """Return time, step, name and value of the metrics so far, without what a power cut has left of a line."""
+    found = []
+    try:
+        lines = (record / "metrics.csv").read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+    for row in csv.reader(line for line in lines if line.endswith("\n")):
+        try:
+            time, step, name, value = row
+            found.append((int(time), int(step), name, float(value)))
+        except ValueError:
+            continue
     return found
 
 
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        # A container whose user has no name.
-        return str(os.getuid())
+def waiting(*processes: str) -> list[Path]:
+    """Return the records for the configured store that are ours to publish: trainings, then evaluations, oldest first.
+
+    Those are of this process, of the `processes` named, and of any that is gone: others see to theirs themselves.
+    """
+    ours = {process_name(), *processes}
+    found = []
+    for left in _folder().glob("*.lock"):
+        if not left.with_suffix("").exists():
+            left.unlink(missing_ok=True)
+    for record in _records():
+        if _process(record) not in ours and not is_gone(_process(record)):
+            continue
+        state = read(record)
+        if state:
+            found.append((is_from_files(state), record))
+        elif not (record / "run.json").exists():
+            # Its process was killed before there was a state.
+            remove(record)
+    return [record for _, record in sorted(found)]
+
+
+def trains(model_md5: str) -> bool:
+    """Return whether a record for the configured store, of whatever process, is of the training of that model."""
+    states = [state for record in _records() if (state := read(record)) and not is_from_files(state)]
+    return model_md5 in [state["model"]["md5"] for state in states if "model" in state]
+
+
+def is_from_files(state: dict[str, Any]) -> bool:
+    return RESTORED in state["tags"]
+
+
+def remove(record: Path) -> None:
+    # First: the rest of one that is broken off here is no record.
+    (record / "run.json").unlink(missing_ok=True)
+    shutil.rmtree(record, ignore_errors=True)
+    lock(record).unlink(missing_ok=True)
+
+
+def lock(record: Path) -> Path:
+    """Return the lock of the process that publishes the record."""
+    return record.with_name(f"{record.name}.lock")
+
+
+def now() -> int:
+    """Return the time as MLflow counts it, in milliseconds."""
+    return int(time.time() * 1000)
+
+
+def _records() -> list[Path]:
+    return sorted(path for path in _folder().glob("*-*") if path.is_dir() and is_name(_process(path)))
+
+
+def _process(record: Path) -> str:
+    return record.name.partition("-")[2]
+
+
+def _write(record: Path, state: dict[str, Any]) -> None:
+    part = record / "run.json.part"
+    part.write_text(json.dumps(state, indent=2), encoding="utf-8")
+    os.replace(part, record / "run.json")
+
+
+def _store() -> str:
+    # A clone that is moved takes its own store along.
+    return without_credentials(tracking_uri()).replace(str(main_repository()), ".")
+
+
+def _folder() -> Path:
+    return main_repository() / FOLDER

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from stages.tracking.record import NOTE
-from stages.tracking.store import connect, search_runs, store_lock
+from stages.tracking.identity import NOTE
+from stages.tracking.store import NEWEST, connect, search_runs, store_lock
 
 REPEATS = "repeats"
 
@@ -16,14 +16,14 @@ def record_repeats(name: str, seeds: list[int], summary: dict[str, dict[str, dic
     """
     mlflow = connect()
     client = mlflow.MlflowClient()
-    trainings = search_runs(f"tags.`dvc.experiment` = '{name}-seed-{seeds[-1]}'", order="attributes.start_time DESC")
-    if not trainings:
+    training = next(search_runs(f"tags.`dvc.experiment` = '{name}-seed-{seeds[-1]}'", NEWEST), None)
+    if training is None:
         return False
     with store_lock():
         for run in search_runs(f"tags.`{REPEATS}` = '{name}'"):
             client.delete_run(run.info.run_id)
         run = client.create_run(
-            trainings[0].info.experiment_id,
+            training.info.experiment_id,
             run_name=f"{name}: {len(seeds)} seeds",
             tags={REPEATS: name, NOTE: f"Mean and standard deviation over runtime.seed {seeds[0]} to {seeds[-1]}."},
         )

@@ -1,4 +1,4 @@
-"""How a stage starts: alone in its folder, bound to its DVC, and with what earlier ones have left for MLflow."""
+"""How a stage starts: alone in its folder, bound to its DVC, and with the rest that earlier ones left to publish."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ from stages.process.lifetime import end_with_dvc
 from stages.process.locks import one_at_a_time
 from stages.process.packages import warn_of_other_versions
 from stages.process.temporary import own_temporary_folder
-from stages.tracking.courier import courier_of_what_is_left
+from stages.tracking.beside import publishing_the_rest
 
 
 def run_stage(main: Callable[[], None], description: str | None) -> None:
@@ -19,5 +19,5 @@ def run_stage(main: Callable[[], None], description: str | None) -> None:
     with exit_on_user_error():
         end_with_dvc()
         warn_of_other_versions()
-        with one_at_a_time(Path(sys.argv[0]).stem), own_temporary_folder(), courier_of_what_is_left():
+        with one_at_a_time(Path(sys.argv[0]).stem), own_temporary_folder(), publishing_the_rest():
             main()

@@ -3,21 +3,21 @@
 import logging
 import os
 import re
-import sqlite3
 import warnings
-from contextlib import closing, suppress
-from functools import cache
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from filelock import FileLock
 
+from stages.process.console import warn
 from stages.process.errors import UserError, without_credentials
 from stages.process.provenance import main_repository
+from stages.tracking.moved_clone import follow_the_clone
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-# Whatever the user has set: what is sent here rests on them.
+# They hold whatever the user has set: publishing rests on them.
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -27,19 +27,15 @@ SETTINGS = {
     # uv.lock names the registry of the machine.
     "MLFLOW_UV_AUTO_DETECT": "false",
     "MLFLOW_LOG_UV_FILES": "false",
-    # What is not sent yet stays in the outbox: a call must not return before it is done.
+    # A record is removed once it is published: a call must not return before it is done.
     "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
     # MLflow's own patience with a server that is gone is minutes for every call, and where only the answer was lost
     # it would make a second run.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
 }
-# Where MLflow's tables have the paths of artifacts.
-ARTIFACTS = (
-    ("experiments", "artifact_location"),
-    ("runs", "artifact_uri"),
-    ("logged_models", "artifact_location"),
-    ("model_versions", "storage_location"),
-)
+# Runs in one answer of a search.
+PAGE = 100
+NEWEST = "attributes.start_time DESC"
 # Seconds for one call, unless the user has set other ones.
 TIMEOUT = "20"
 
@@ -102,7 +98,7 @@ def connect() -> Any:
     mlflow.set_tracking_uri(tracking_uri())
     _make_database(mlflow)
     if _database() == main_repository() / "mlflow.db":
-        _follow_the_clone(_database())
+        follow_the_clone(_database())
     return mlflow
 
 
@@ -127,32 +123,6 @@ def _make_database(mlflow: Any) -> None:
         part.unlink(missing_ok=True)
         mlflow.MlflowClient(f"sqlite:///{part}").search_experiments(max_results=1)
         os.replace(part, database)
-
-
-@cache
-def _follow_the_clone(database: Path) -> None:
-    """Where a clone was moved or copied, have its own store find its artifacts here: MLflow keeps whole paths.
-
-    Those of another clone, which shares this store, are where they were, and not here.
-    """
-    here = database.parent / "mlartifacts"
-    # What is wrong with the database MLflow says itself.
-    with suppress(sqlite3.Error), closing(sqlite3.connect(database)) as connection, connection:
-        locations = connection.execute("SELECT artifact_location FROM experiments").fetchall()
-        if all(_is_at(here, location) for (location,) in locations):
-            return
-        for table, column in ARTIFACTS:
-            for row, location in connection.execute(f"SELECT rowid, {column} FROM {table}").fetchall():
-                if not _is_at(here, location):
-                    moved = here / location.rpartition("/mlartifacts/")[2]
-                    if moved.exists() or not Path(location).exists():
-                        connection.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (str(moved), row))
-
-
-def _is_at(folder: Path, location: str | None) -> bool:
-    """Return whether MLflow's path of an artifact is in `folder`, or no path of ours."""
-    before, found, _ = (location or "").rpartition("/mlartifacts/")
-    return not found or "://" in before or f"{before}/mlartifacts" == str(folder)
 
 
 def store_lock() -> FileLock:
@@ -186,11 +156,30 @@ def experiment_id(name: str) -> str:
     return client.create_experiment(name, artifact_location=location, tags=kind)
 
 
-def search_runs(condition: str, order: str = "attributes.start_time ASC", limit: int = 1000) -> list[Any]:
-    """Return the runs of all experiments that meet `condition`, at most `limit`."""
+def search_runs(condition: str, *order: str, experiment: str | None = None, deleted: bool = False) -> Iterator[Any]:
+    """Yield the runs that meet `condition`, of all experiments or one (its id), page by page as they are asked for.
+
+    They come in the given `order`, then the oldest first. With `deleted` those that somebody has deleted come too.
+    """
+    from mlflow.entities import ViewType
+
     client = connect().MlflowClient()
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    return list(client.search_runs(experiments, condition, order_by=[order], max_results=limit))
+    view = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
+    experiments = [experiment] if experiment else [each.experiment_id for each in client.search_experiments()]
+    token = None
+    while True:
+        page = client.search_runs(
+            experiments,
+            condition,
+            run_view_type=view,
+            max_results=PAGE,
+            order_by=[*order, "attributes.start_time ASC", "attributes.run_id ASC"],
+            page_token=token,
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def first_line(error: Exception) -> str:
@@ -198,10 +187,9 @@ def first_line(error: Exception) -> str:
     return without_credentials((str(error).strip() or type(error).__name__).splitlines()[0][:300])
 
 
-def warn(error: Exception) -> None:
-    """Say that MLflow did not take something, and how it gets it."""
-    print(
-        f"warning: MLflow ({without_credentials(tracking_uri())}) did not take the run: {first_line(error)}. "
-        "The work goes on; the next stage sends what is missing once MLflow is back, and so does uv run mnist publish",
-        flush=True,
+def warn_of_waiting(what: str) -> None:
+    """Say that MLflow does not have a run yet, and how it gets it."""
+    warn(
+        f"MLflow ({without_credentials(tracking_uri())}) {what}. The work goes on; the next stage publishes what is "
+        "missing once MLflow is back, and so does uv run mnist publish"
     )

@@ -1,89 +1,83 @@
-"""The MLflow run of a training while it goes on: written down here, and sent by a process beside it.
+"""The MLflow run of a training while it goes on: a record here, which a process beside it publishes.
 
 It observes: a store that is slow, full or away costs a line on the console, and never the training.
 """
 
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from stages.dataset.prepared import DatasetInfo, Split
 from stages.learners.models import Model
+from stages.process.console import warn
 from stages.process.errors import without_credentials
-from stages.tracking import outbox
-from stages.tracking.courier import courier
-from stages.tracking.record import kept_epoch, model_event, start_event
+from stages.tracking import record as records
+from stages.tracking.beside import publishing
+from stages.tracking.runs import begin_run, end_run
 from stages.tracking.store import tracking_uri
 
 
 class Run:
-    """The run of one training."""
+    """The run of one training; once its record cannot be written it only says so, and goes on without."""
 
     def __init__(self, model: Model, params: dict[str, Any], info: DatasetInfo, training: Split):
-        self.model = model
-        self.params = params
-        self.entry: Path | None = None
+        self.model, self.params = model, params
+        self.record: Path | None = None
         try:
-            self.entry = outbox.open_entry(outbox.START, **start_event(model, params, info, training))
+            self.record = begin_run(model, params, info, training)
         except OSError as error:
-            _lost(error)
+            _warn_of_loss(error)
 
     def log_epoch(self, epoch: int, values: dict[str, float]) -> None:
         """Log the values of `epoch` (from 1)."""
-        self._add(outbox.VALUES, metrics=values, step=epoch)
+        self._write(records.append, epoch, values)
 
     def log_metrics(self, values: dict[str, float]) -> None:
-        self._add(outbox.VALUES, metrics=values, step=0)
+        self._write(records.append, 0, values)
 
     def set_tags(self, tags: dict[str, str]) -> None:
-        self._add(outbox.VALUES, tags=tags)
+        self._write(records.update, tags=tags)
 
     def finish(self) -> None:
         """Log the finished files."""
-        if self.model.history:
-            self._add(outbox.VALUES, **kept_epoch(self.model.history, best=self.params["weights"] == "best"))
-        self._add(outbox.MODEL, **model_event(self.model))
+        self._write(end_run, self.model, self.params.get("weights") == "best")
 
     def end(self, status: str, reason: str) -> None:
         """Close the run in MLflow's `status`, with the reason for it if it is not FINISHED."""
-        self._add(outbox.END, status=status, reason=without_credentials(reason)[:1000])
+        shown = without_credentials(reason)[:1000]
+        self._write(records.update, status=status, reason=shown, end_time=records.now())
 
-    def _add(self, event: str, **content: Any) -> None:
-        if self.entry is None:
+    def _write(self, write: Callable, *arguments: Any, **changes: Any) -> None:
+        if self.record is None:
             return
         try:
-            outbox.add(self.entry, event, **content)
+            write(self.record, *arguments, **changes)
         except OSError as error:
-            self.entry = None
-            _lost(error)
+            self.record = None
+            _warn_of_loss(error)
 
 
 @contextmanager
 def training_run(model: Model, params: dict[str, Any], info: DatasetInfo, training: Split) -> Iterator[Run]:
-    """Open the run of a training with `params` on `training`, and close it in the state in which that ends."""
+    """Open the run of a training with `params`, and close it in the state in which the training ends."""
     # Refused before there is anything to lose.
     tracking_uri()
-    with courier():
+    with publishing():
         run = Run(model, params, info, training)
-        status, reason = "FINISHED", ""
+        status, reason = records.FINISHED, ""
         try:
             yield run
         except KeyboardInterrupt:
-            status, reason = "KILLED", "interrupted"
+            status, reason = records.KILLED, "interrupted"
             raise
         except BaseException as error:
-            status, reason = "FAILED", f"{type(error).__name__}: {error}"
+            status, reason = records.FAILED, f"{type(error).__name__}: {error}"
             raise
         finally:
             run.end(status, reason)
 
 
-def _lost(error: OSError) -> None:
-    print(
-        f"warning: {error.filename or 'the notes for MLflow'}: cannot be written ({error.strerror}): "
-        "MLflow will not show how this training went",
-        file=sys.stderr,
-        flush=True,
-    )
+def _warn_of_loss(error: OSError) -> None:
+    where = error.filename or "the record for MLflow"
+    warn(f"{where}: cannot be written ({error.strerror}): MLflow will not show how this training went")

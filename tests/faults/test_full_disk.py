@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.tracking import outbox
+from stages.tracking import record as records
 from tests.conftest import Audit, Clone, copy_of
 from tests.faults.test_killed import files
 from tests.project import STAGES
@@ -66,18 +66,24 @@ def check_it_fails_and_goes_on(clone: Clone, undisturbed: Path, stage: str, left
     assert [name for name in found if found[name] != expected[name]] == []
 
 
-def test_a_note_for_mlflow_is_whole_or_not_there(tmp_path, monkeypatch):
+def test_a_record_for_mlflow_is_whole_or_not_there(tmp_path, monkeypatch):
     with small_disk(tmp_path, "64k"):
         (tmp_path / ".dvc").mkdir()
         monkeypatch.chdir(tmp_path)
-        entry = outbox.open_entry(outbox.START)
+        record = records.create({"params": {}})
+        records.append(record, 1, {"val_loss": 0.5})
         with pytest.raises(OSError, match="No space left"):
-            outbox.add(entry, outbox.VALUES, tags={"long": "x" * 100_000})
-        outbox.add(entry, outbox.END)
-        assert [event["event"] for event in outbox.read(entry)] == [outbox.START, outbox.END]
+            records.append(record, 2, {"x" * 100_000: 0.5})
         with pytest.raises(OSError, match="No space left"):
-            outbox.open_entry(outbox.START, diff="x" * 100_000)
-        assert outbox.entries() == list(entry.parent.iterdir()) == [entry]
+            records.update(record, tags={"long": "x" * 100_000})
+        (record / "run.json.part").unlink()
+        records.append(record, 3, {"val_loss": 0.25})
+        records.update(record, status=records.FINISHED)
+        assert [row[1:] for row in records.metrics(record)] == [(1, "val_loss", 0.5), (3, "val_loss", 0.25)]
+        assert records.read(record)["status"] == records.FINISHED
+        with pytest.raises(OSError, match="No space left"):
+            records.create({"diff": "x" * 100_000})
+        assert records.waiting() == list(record.parent.iterdir()) == [record]
         monkeypatch.chdir("/")
 
 

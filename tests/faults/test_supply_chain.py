@@ -1,4 +1,4 @@
-"""`.ci/audit` asks a real server on 127.0.0.1 that speaks as the public list of known holes does."""
+"""`.ci/audit` asks a real server on 127.0.0.1 that speaks as the public list of known vulnerabilities does."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tests.servers import listening
 
 pytestmark = pytest.mark.faults
 
-PYPROJECT = '[project]\nname = "demo"\nversion = "0"\nrequires-python = ">=3.11"\ndependencies = ["holey"]\n'
+PYPROJECT = '[project]\nname = "demo"\nversion = "0"\nrequires-python = ">=3.11"\ndependencies = ["vulnerable"]\n'
 LOCK = """\
 version = 1
 requires-python = ">=3.11"
@@ -25,28 +25,28 @@ requires-python = ">=3.11"
 name = "demo"
 version = "0"
 source = { virtual = "." }
-dependencies = [{ name = "holey" }]
+dependencies = [{ name = "vulnerable" }]
 
 [[package]]
-name = "holey"
+name = "vulnerable"
 version = "1.0"
 source = { registry = "http://127.0.0.1:9/" }
 """
 
 
 @contextmanager
-def known_holes(*names: str) -> Iterator[str]:
-    """Serve a list in which every package has one hole with these names, or none."""
-    hole = {"id": names[0], "aliases": names[1:], "modified": "2026-01-01T00:00:00Z"} if names else {}
+def known_vulnerabilities(*names: str) -> Iterator[str]:
+    """Serve a list in which every package has one vulnerability with these names, or none."""
+    vulnerability = {"id": names[0], "aliases": names[1:], "modified": "2026-01-01T00:00:00Z"} if names else {}
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["queries"]
-            self.send({"results": [{"vulns": [hole]} if hole else {} for _ in asked]})
+            self.send({"results": [{"vulns": [vulnerability]} if vulnerability else {} for _ in asked]})
 
         def do_GET(self):
-            affected = {"package": {"name": "holey", "ecosystem": "PyPI"}, "versions": ["1.0"]}
-            self.send({**hole, "summary": "made up", "affected": [affected]})
+            affected = {"package": {"name": "vulnerable", "ecosystem": "PyPI"}, "versions": ["1.0"]}
+            self.send({**vulnerability, "summary": "made up", "affected": [affected]})
 
         def send(self, content: dict) -> None:
             body = json.dumps(content).encode()
@@ -76,16 +76,16 @@ def audit(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     )
 
 
-def test_a_known_hole_is_an_error(tmp_path):
-    with known_holes("MADE-UP-1") as url:
+def test_a_known_vulnerability_is_an_error(tmp_path):
+    with known_vulnerabilities("MADE-UP-1") as url:
         done = audit(tmp_path, "--service-url", url)
     assert done.returncode == 1, done.stdout
     assert "MADE-UP-1: made up" in done.stdout
 
 
 @pytest.mark.parametrize("names", [(), ("CVE-2025-69872",), ("MADE-UP-1", "CVE-2025-69872")])
-def test_no_hole_and_a_judged_one_under_any_of_its_names_are_none(tmp_path, names):
-    with known_holes(*names) as url:
+def test_none_and_an_accepted_one_under_any_of_its_names_are_no_error(tmp_path, names):
+    with known_vulnerabilities(*names) as url:
         done = audit(tmp_path, "--service-url", url)
     assert done.returncode == 0, done.stdout
     assert "no known vulnerabilities" in done.stdout
@@ -96,4 +96,4 @@ def test_no_hole_and_a_judged_one_under_any_of_its_names_are_none(tmp_path, name
 def test_without_an_answer_it_says_so_and_ci_goes_on(tmp_path, arguments):
     done = audit(tmp_path, *arguments)
     assert done.returncode == 0
-    assert "warning: the packages were not compared with the known holes" in done.stdout
+    assert "warning: the packages were not compared with the known vulnerabilities" in done.stdout

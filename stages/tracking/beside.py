@@ -1,4 +1,4 @@
-"""The process beside a stage that sends the outbox to MLflow: whatever MLflow does, the stage does not wait for it."""
+"""The process beside a stage that publishes its records: whatever MLflow does, the stage does not wait for it."""
 
 import math
 import subprocess
@@ -10,12 +10,11 @@ from typing import Any
 
 import psutil
 
-from stages.process.errors import without_credentials
 from stages.process.locks import process_name
-from stages.tracking.outbox import entries
-from stages.tracking.store import is_server, tracking_uri
+from stages.tracking.record import waiting
+from stages.tracking.store import is_server, tracking_uri, warn_of_waiting
 
-# At its end a stage waits for its courier, but no longer than so many seconds in which that one does nothing itself,
+# At its end a stage waits for that process, but no longer than so many seconds in which it does nothing itself,
 IDLE_SECONDS = 4
 # and, with a server, so many seconds in all, or that share of the time that the stage took until then.
 SERVER_SECONDS, SERVER_SHARE = 10, 0.1
@@ -24,8 +23,8 @@ _running: subprocess.Popen | None = None
 
 
 @contextmanager
-def courier() -> Iterator[None]:
-    """Have the outbox sent while the block runs, and what is left at its end for as long as MLflow is quick.
+def publishing() -> Iterator[None]:
+    """Have records published while the block runs, and at its end the rest for as long as MLflow is quick.
 
     Of one block within another the inner one waits: what follows it may be the end of what a kill leaves to go on from.
     """
@@ -40,9 +39,9 @@ def courier() -> Iterator[None]:
         _finish()
 
 
-def courier_of_what_is_left() -> Any:
-    """Return a `courier` where an earlier process has left something to send, else a context that does nothing."""
-    return courier() if entries() else nullcontext()
+def publishing_the_rest() -> Any:
+    """Return `publishing` where an earlier process has left something to publish, else a context that does nothing."""
+    return publishing() if waiting() else nullcontext()
 
 
 def _finish() -> None:
@@ -51,16 +50,12 @@ def _finish() -> None:
         return
     process, _running = _running, None
     with suppress(OSError):
-        # What a stage that is killed does not say.
+        # A stage that is killed does not say this.
         process.stdin.write(b".")
         process.stdin.close()
     try:
         if not _ended(process):
-            print(
-                f"warning: MLflow ({without_credentials(tracking_uri())}) is slow, and does not have the run yet. "
-                "The work goes on; the next stage sends what is missing, and so does uv run mnist publish",
-                flush=True,
-            )
+            warn_of_waiting("is slow, and does not have the run yet")
     finally:
         process.kill()
         process.wait()

@@ -1,0 +1,86 @@
+"""The metrics and figures of `evaluate` in the run that made the model."""
+
+import json
+import shutil
+import tempfile
+from math import isclose, nan
+from pathlib import Path
+from typing import Any
+
+from stages.fingerprints import file_md5
+from stages.tracking.champion import GATE, logged_model
+from stages.tracking.identity import EVALUATION, LOGGED_ARTIFACTS, LOGGED_IMAGES, log_metrics
+from stages.tracking.store import connect
+
+# Relative: in an evaluation, which sums in another order than a training, a value differs by less.
+SAME = 1e-6
+EPOCH_BY_EPOCH = ("val_accuracy", "val_loss")
+SIDE_BY_SIDE = ("confusion_matrix", "mistakes", "reliability")
+PREDICTIONS = "predictions.json"
+# The longer side of an image in MLflow's lists, as MLflow itself makes it.
+THUMBNAIL = 256
+
+
+def publish_evaluation(run: Any, record: Path, evaluation: dict[str, Any], time: int) -> bool:
+    """Add the metrics and figures to the run; return whether they were missing."""
+    client, run_id = connect().MlflowClient(), run.info.run_id
+    if run.data.tags.get(EVALUATION) == evaluation["md5"]:
+        return False
+    metrics = dict(evaluation["metrics"])
+    gate = "passed" if metrics.pop("gate_passed") else "missed"
+    _log_metrics(run, metrics | evaluation["seconds"], time)
+    _log_figures(run_id, record / "files/evaluation")
+    client.set_tag(run_id, GATE, gate)
+    # Last, so that an evaluation that broke off is published again.
+    client.set_tag(run_id, EVALUATION, evaluation["md5"])
+    return True
+
+
+def _log_metrics(run: Any, values: dict[str, float], time: int) -> None:
+    """Make `values` the latest of the run and of its model."""
+    client, run_id, known = connect().MlflowClient(), run.info.run_id, run.data.metrics
+    step = max((output.step for output in run.outputs.model_outputs), default=0) if run.outputs else 0
+    # A model that averages over shifted images has other values than the network that was validated in each epoch.
+    after = {
+        name: 1 + max(point.step for point in client.get_metric_history(run_id, name))
+        for name in EPOCH_BY_EPOCH
+        if name in known
+    }
+    new = [
+        (time, after.get(name, step), name, value)
+        for name, value in values.items()
+        if not isclose(value, known.get(name, nan), rel_tol=SAME)
+    ]
+    log_metrics(run_id, new, logged_model(run))
+
+
+def _log_figures(run_id: str, figures: Path) -> None:
+    """Log the files, and what MLflow's pages lay side by side across runs: images and a table of the predictions."""
+    import pandas as pd
+
+    client = connect().MlflowClient()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(shutil.copytree(figures, name, dirs_exist_ok=True))
+        (folder / "images").mkdir()
+        for key in SIDE_BY_SIDE:
+            _add_image(figures / f"{key}.png", key, folder / "images")
+        pairs = pd.read_csv(figures / "confusion_matrix.csv").rename_axis("image").reset_index()
+        pairs["right"] = pairs["actual"] == pairs["predicted"]
+        # MLflow's page groups by the first column and compares the second.
+        pairs = pairs[["image", "predicted", "actual", "right"]]
+        # Not log_table: it appends to the table of an earlier evaluation.
+        pairs.to_json(folder / PREDICTIONS, orient="split", index=False)
+        client.log_artifacts(run_id, name)
+    client.set_tag(run_id, LOGGED_IMAGES, "true")
+    client.set_tag(run_id, LOGGED_ARTIFACTS, json.dumps([{"path": PREDICTIONS, "type": "table"}]))
+
+
+def _add_image(path: Path, key: str, folder: Path) -> None:
+    """Write what MLflow's log_image would, but for the random part of its names: published twice, it is there once."""
+    from PIL import Image
+
+    name = f"{key}+step+0+timestamp+{path.stat().st_mtime_ns // 1_000_000}+{file_md5(path)}"
+    shutil.copyfile(path, folder / f"{name}.png")
+    with Image.open(path) as image:
+        image.thumbnail((THUMBNAIL, THUMBNAIL))
+        image.save(folder / f"{name}+compressed.webp")

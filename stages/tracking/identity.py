@@ -1,0 +1,92 @@
+"""One model, one run: the md5 of a model is the tag of exactly one run, and all others of the same bytes repeat it."""
+
+import tempfile
+from typing import Any
+
+from stages.learners.models import ALL_MODELS
+from stages.tracking.champion import GATE, MODEL_MD5, choose_champion, logged_model
+from stages.tracking.store import NEWEST, connect, search_runs
+
+REPEAT_OF = "dvc.repeat_of"
+# Tag of a run: the md5 of the metrics and figures of its evaluation.
+EVALUATION = "dvc.evaluation_md5"
+# MLflow shows this tag as the description of a run.
+NOTE = "mlflow.note.content"
+# By these tags MLflow's pages know that there are images, and that an artifact is a table.
+LOGGED_IMAGES, LOGGED_ARTIFACTS = "mlflow.loggedImages", "mlflow.loggedArtifacts"
+
+
+def standing_run(model_md5: str) -> Any:
+    """Return the run that stands for the model, or None; call it under `store_lock`.
+
+    Two machines on one server have no common lock, and both may have tagged a run: the earliest by start, then by id,
+    stands for the model, and the others become its repeats.
+    """
+    first, *later = [*search_runs(f"tags.`{MODEL_MD5}` = '{model_md5}'")] or [None]
+    for run in later:
+        _make_repeat(run, first)
+    return connect().MlflowClient().get_run(first.info.run_id) if later else first
+
+
+def latest_runs() -> tuple[list[str], str] | None:
+    """Return the newest finished run of each model on the data set used last, and the experiment.
+
+    All are ids; None where there is no such run.
+    """
+    finished = f"attributes.status = 'FINISHED' AND tags.`{MODEL_MD5}` IS NOT NULL"
+    newest = next(search_runs(finished, NEWEST), None)
+    if newest is None:
+        return None
+    experiment = newest.info.experiment_id
+    stages = (f"{finished} AND tags.`dvc.stage` = '{model.stage}'" for model in ALL_MODELS)
+    found = [next(search_runs(condition, NEWEST, experiment=experiment), None) for condition in stages]
+    return [run.info.run_id for run in found if run], experiment
+
+
+def log_metrics(run_id: str, metrics: list[tuple[int, int, str, float]], model: Any = None) -> None:
+    """Log metrics (time, step, name, value), of the run and its `model`; MLflow drops those that it has already."""
+    mlflow = connect()
+    model_id = model and model.model_id
+    for start in range(0, len(metrics), 1000):
+        entities = [
+            mlflow.entities.Metric(name, value, time, step, model_id=model_id, run_id=model_id and run_id)
+            for time, step, name, value in metrics[start : start + 1000]
+        ]
+        mlflow.MlflowClient().log_batch(run_id, metrics=entities)
+
+
+def _make_repeat(run: Any, first: Any) -> None:
+    """Tie `run` to the `first` one of the same bytes, which gets its evaluation and the alias of the registry."""
+    client, run_id, first_id = connect().MlflowClient(), run.info.run_id, first.info.run_id
+    tags = run.data.tags
+    if EVALUATION in tags:
+        _copy_evaluation(run, client.get_run(first_id))
+        # Of equals the earliest is the champion.
+        choose_champion(client.get_experiment(run.info.experiment_id).name, tags["dvc.data_md5"])
+    for repeat in [run, *search_runs(f"tags.`{REPEAT_OF}` = '{run_id}'")]:
+        client.set_tag(repeat.info.run_id, NOTE, f"A repeat of run {first_id}: it made the same model, byte for byte.")
+        client.set_tag(repeat.info.run_id, REPEAT_OF, first_id)
+    # The md5 last, so that all of it is done again where it broke off.
+    for tag in (GATE, EVALUATION, MODEL_MD5):
+        if tag in tags:
+            client.delete_tag(run_id, tag)
+
+
+def _copy_evaluation(run: Any, first: Any) -> None:
+    client, first_id = connect().MlflowClient(), first.info.run_id
+    if EVALUATION in first.data.tags:
+        return
+    new = {name: value for name, value in run.data.metrics.items() if name not in first.data.metrics}
+    log_metrics(first_id, [(run.info.end_time, 0, *metric) for metric in new.items()], logged_model(first))
+    known = {file.path for file in client.list_artifacts(first_id)}
+    with tempfile.TemporaryDirectory() as folder:
+        for file in client.list_artifacts(run.info.run_id):
+            if file.path not in known:
+                path = client.download_artifacts(run.info.run_id, file.path, folder)
+                if file.is_dir:
+                    client.log_artifacts(first_id, path, file.path)
+                else:
+                    client.log_artifact(first_id, path)
+    # The md5 of the evaluation last, as above.
+    for tag in (LOGGED_IMAGES, LOGGED_ARTIFACTS, GATE, EVALUATION):
+        client.set_tag(first_id, tag, run.data.tags[tag])

@@ -1,0 +1,179 @@
+"""The run of a model as a record: begun by its training, or made from DVC's files."""
+
+import getpass
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from stages.dataset.fallback import fallback_notice
+from stages.dataset.prepared import DatasetInfo, Split
+from stages.fingerprints import file_md5, folder_md5, versions
+from stages.learners.models import Model
+from stages.params.views import load_params, locked_params, locked_stage
+from stages.paths import COMPARISON, METRICS, PREPARED
+from stages.process.provenance import commit_with, copy_code, experiment_name, git_state
+from stages.tracking.identity import NOTE
+from stages.tracking.record import FINISHED, RESTORED, append, create, now, update
+
+DIFF = "git.diff"
+HISTORY = "history.csv"
+# Tag of a run whose logged model carries code that may not be the training's.
+OTHER_CODE = "dvc.other_code"
+
+
+def begin_run(model: Model, params: dict[str, Any], info: DatasetInfo, training: Split) -> Path:
+    """Return the record of a training with `params` that begins now."""
+    git, diff = git_state()
+    state = _state(model, params, info, training, folder_md5(PREPARED), git)
+
+    def fill(files: Path) -> None:
+        # Now: when MLflow gets it, other code may stand here.
+        copy_code(files / "code")
+        _write_artifacts(files, diff, None)
+
+    return create(state, fill)
+
+
+def end_run(record: Path, model: Model, best_weights: bool) -> None:
+    """Add the model and its history, as the training has written them."""
+    tags = {}
+    if model.history:
+        shutil.copyfile(model.history, record / "files/artifacts" / HISTORY)
+        tags = _append_kept_epoch(record, model.history, best_weights)
+    update(record, tags=tags, model=_model(model, file_md5(model.file)))
+
+
+def run_from_files(model: Model, info: DatasetInfo, training: Split, seconds: dict[str, float]) -> Path:
+    """Return the record of the model that lies here, as DVC's files tell it, with its evaluation in reports/.
+
+    `seconds` are measured times, which no file has. Params, data and code are those that dvc.lock records for the
+    model; where it does not know the model, or no commit has that code, today's stand in, and a tag says so.
+    """
+    md5 = file_md5(model.file)
+    locked = locked_stage(model.stage, md5) or {}
+    view = (locked and locked_params(model.view, locked)) or load_params(model.view)
+    params = view.resolved()
+    inputs = {entry["path"]: entry["md5"] for entry in locked.get("deps", [])}
+    commit, git, diff = _code({path: each for path, each in inputs.items() if path.endswith(".py")})
+    state = _state(model, params, info, training, inputs.get(str(PREPARED)) or folder_md5(PREPARED), git)
+    state["tags"] |= {
+        RESTORED: "true",
+        NOTE: "Made from the files that DVC keeps: the model was not trained here, or under another store.",
+    }
+    reports = [*sorted(model.reports.iterdir()), COMPARISON]
+    metrics = json.loads(METRICS.read_text())[model.name]
+    content = [metrics, [file_md5(path) for path in reports]]
+    digest = hashlib.md5(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def fill(files: Path) -> None:
+        copy_code(files / "code", commit)
+        _write_artifacts(files, diff, model.history)
+        (files / "evaluation").mkdir()
+        for path in reports:
+            shutil.copy2(path, files / "evaluation")
+        if model.history:
+            state["tags"] |= _append_history(files.parent, model.history, params["weights"] == "best")
+
+    evaluation = {"metrics": metrics, "seconds": seconds, "md5": digest}
+    ended = {"status": FINISHED, "end_time": now(), "model": _model(model, md5), "evaluation": evaluation}
+    return create(state | ended, fill)
+
+
+def _state(
+    model: Model, params: dict[str, Any], info: DatasetInfo, training: Split, data_md5: str, git: dict[str, str]
+) -> dict[str, Any]:
+    tags = {
+        "dvc.stage": model.stage,
+        "dvc.data_md5": data_md5,
+        **git,
+        **{f"version.{name}": value for name, value in versions(*model.packages).items()},
+        "mlflow.user": _user(),
+        "mlflow.source.name": f"stages/{model.stage.replace('-', '_')}.py",
+        "mlflow.source.type": "LOCAL",
+    }
+    if name := experiment_name():
+        tags["dvc.experiment"] = name
+    if info.fallback:
+        tags["data.fallback"] = fallback_notice(info.requested, info.dataset)
+    arrays = [[array.shape, str(array.dtype)] for array in (training.images, training.labels)]
+    return {
+        "run_name": model.run_name,
+        "dataset": asdict(info),
+        "arrays": arrays,
+        # MLflow would add the settings of the logged model by itself, but not again where that was broken off.
+        "params": flat({**params, "deskew": info.deskew}),
+        "tags": tags,
+    }
+
+
+def _code(modules: dict[str, str]) -> tuple[str | None, dict[str, str], bytes]:
+    """Return the commit that has the modules with these md5 (None: they are today's), its tags and the diff to it."""
+    today, diff = git_state()
+    if modules and all(Path(path).is_file() and file_md5(Path(path)) == md5 for path, md5 in modules.items()):
+        return None, today, diff
+    commit = commit_with(modules) if modules else None
+    if commit:
+        return commit, {"git.commit": commit, "git.dirty": "false"}, b""
+    return None, {**today, OTHER_CODE: "today's: no commit has the code that dvc.lock records for the training"}, diff
+
+
+def _write_artifacts(files: Path, diff: bytes, history: Path | None) -> None:
+    artifacts = files / "artifacts"
+    artifacts.mkdir()
+    if diff:
+        (artifacts / DIFF).write_bytes(diff)
+    if history:
+        shutil.copyfile(history, artifacts / HISTORY)
+
+
+def _append_history(record: Path, history: Path, best_weights: bool) -> dict[str, str]:
+    import pandas as pd
+
+    for row in pd.read_csv(history).to_dict("records"):
+        append(record, int(row.pop("epoch")), row)
+    return _append_kept_epoch(record, history, best_weights)
+
+
+def _append_kept_epoch(record: Path, history: Path, best_weights: bool) -> dict[str, str]:
+    """Return the tag with the epoch whose weights the model has.
+
+    Where it is not the last one, its values follow as one step more, so that the latest are the model's;
+    MLflow's own logging of Keras does the same.
+    """
+    import pandas as pd
+
+    epochs = pd.read_csv(history).set_index("epoch")
+    kept = epochs["val_loss"].idxmin() if best_weights else epochs.index[-1]
+    if kept != epochs.index[-1]:
+        append(record, len(epochs) + 1, epochs.loc[kept].to_dict())
+    return {"weights_of_epoch": str(kept)}
+
+
+def _model(model: Model, md5: str) -> dict[str, Any]:
+    """Return how the model's file is found wherever it lies later, and what goes with it."""
+    packages = [f"{name}=={value}" for name, value in versions("mlflow", *model.packages).items() if name != "python"]
+    return {"file": str(model.file.resolve()), "md5": md5, "packages": packages}
+
+
+def flat(values: Any, prefix: str = "") -> dict[str, str]:
+    """Return nested params under dotted names, `optimizer.name`; a list of plain values stays one param."""
+    if isinstance(values, list) and any(isinstance(value, dict) for value in values):
+        values = dict(enumerate(values))
+    if not isinstance(values, dict):
+        return {prefix.rstrip("."): "null" if values is None else str(values)}
+    found: dict[str, str] = {}
+    for name, value in values.items():
+        found |= flat(value, f"{prefix}{name}.")
+    return found
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # A container whose user has no name.
+        return str(os.getuid())
