@@ -56,6 +56,6 @@ def read_member(path: Path, name: str, members: str) -> bytes:
 
 
 def unusable(path: Path, error: Exception) -> UserError:
-    """Return what to say of a model file that cannot be loaded."""
+    """Return the error for a model file that cannot be loaded."""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
     return UserError(f"{path}: missing or not a model of this project ({reason})\nRun: dvc repro")
