@@ -21,7 +21,7 @@ from stages.tracking.identity import REPEAT_OF
 from stages.tracking.runs import DIFF
 from stages.tracking.store import connect, first_line, tracking_uri
 
-# What becomes an argument of git and dvc, or the name of a file: whoever writes to the store could give others.
+# These become arguments of git and dvc, or names of files: whoever writes to the store could give others.
 TAGS = {
     "git.commit": r"[0-9a-f]{40}|[0-9a-f]{64}",
     "dvc.stage": "|".join(model.stage for model in ALL_MODELS),
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
             (model,) = (model for model in ALL_MODELS if model.stage == tags["dvc.stage"])
             _bring_back(folder / model.file, tags[MODEL_MD5])
     except BaseException:
-        # What was made is in DVC's cache.
+        # DVC's cache keeps all that was made.
         shutil.rmtree(folder, ignore_errors=True)
         raise
     print(f"{arguments.folder}: commit {tags['git.commit'][:7]}{' with the diff of the run' if diff else ''}")
@@ -148,6 +148,6 @@ def _git(folder: Path, *arguments: str) -> None:
 
 
 def _dvc(folder: Path, *arguments: str) -> None:
-    # Where training is needed its run belongs to the store that the run came from.
+    # A training that is needed belongs to the store that the run came from.
     if run_dvc(*arguments, folder=folder, MLFLOW_TRACKING_URI=tracking_uri()):
         raise UserError(f"dvc {arguments[0]} failed; its messages are above")

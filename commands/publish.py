@@ -69,7 +69,7 @@ def _check_state() -> None:
         raise UserError(f"DVC cannot tell what is checked out: {first_line(error)}") from None
     changes = [
         f"{stage}: {path} {what}"
-        # Where it began before what follows from it.
+        # The first cause comes before its consequences.
         for stage, entries in sorted(status.items(), key=lambda item: item[0] == "evaluate")
         for path, what in _changes(entries)
         # Whether DVC has a copy is no matter here, nor are the raw images.

@@ -1,4 +1,4 @@
-"""The drawing that all figures share: PNG files whose bytes depend on the data alone."""
+"""Drawing: colours, image tiles, and PNG files whose bytes depend on the data alone."""
 
 import io
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-# All eyes can tell blue from orange.
+# All eyes tell blue and orange apart.
 BLUE, ORANGE, GREY = "#0072b2", "#e69f00", "#d0d0d0"
 # Inches from one image to the next.
 TILE = 1.2

@@ -1,4 +1,4 @@
-"""What a result was made of: the files' md5 as DVC computes it, and the versions of packages."""
+"""Fingerprints of a result: the md5 of files as DVC computes it, and the versions of packages."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Where everything lies, relative to the repository root: stages run there."""
+"""The paths of all files, relative to the repository root: stages run there."""
 
 from pathlib import Path
 

@@ -7,7 +7,7 @@ from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 
 COMPONENTS = 30
-# UMAP starts from these components; they and its settings are those of the published recipe.
+# UMAP starts from so many components. Its settings are those of the published recipe.
 UMAP_COMPONENTS = 50
 UMAP_NEIGHBORS = 15
 UMAP_MIN_DIST = 0.001

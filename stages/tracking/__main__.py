@@ -14,7 +14,7 @@ from stages.tracking.store import first_line, warn_of_waiting
 
 # Between two looks at the records, and before a store that did not answer is asked again.
 LOOK_SECONDS, AGAIN_SECONDS = 0.2, 5
-# Where the stage was killed nobody else ends this process.
+# Nobody else ends this process once the stage was killed.
 ALONE_SECONDS = 10
 
 

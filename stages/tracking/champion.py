@@ -2,12 +2,14 @@
 
 from typing import Any
 
-from stages.tracking.store import connect, search_runs, store_lock
+from stages.tracking.store import OLDEST, connect, search_runs, store_lock
 
 ALIAS = "champion"
 # Tags of a run: the md5 that dvc.lock has for its model, and whether that reached gate.minimum_accuracy, "passed" or
 # "missed".
 MODEL_MD5, GATE = "dvc.model_md5", "gate"
+# A version in the registry has these tags of its run.
+KEPT_TAGS = ("dvc.stage", MODEL_MD5, "dvc.data_md5", "git.commit")
 
 
 def choose_champion(dataset: str, data_md5: str) -> None:
@@ -26,7 +28,8 @@ def choose_champion(dataset: str, data_md5: str) -> None:
             return
         if champion and champion.run_id == best.info.run_id:
             return
-        version = _version(client, dataset, best) or _register(client, dataset, best)
+        known = client.search_model_versions(f"name = '{dataset}' AND run_id = '{best.info.run_id}'")
+        version = known[0] if known else _register(client, dataset, best)
         if version:
             client.set_registered_model_alias(dataset, ALIAS, version.version)
 
@@ -47,7 +50,7 @@ def _best(data_md5: str) -> Any:
         f"attributes.status = 'FINISHED' AND tags.`{MODEL_MD5}` IS NOT NULL AND tags.`dvc.data_md5` = '{data_md5}' "
         f"AND tags.`{GATE}` = 'passed' AND tags.`dvc.experiment` IS NULL AND metrics.val_accuracy >= 0"
     )
-    return next(search_runs(condition, "metrics.val_accuracy DESC"), None)
+    return next(search_runs(condition, "metrics.val_accuracy DESC", OLDEST), None)
 
 
 def _champion(client: Any, name: str) -> Any:
@@ -59,11 +62,6 @@ def _champion(client: Any, name: str) -> Any:
         return None
 
 
-def _version(client: Any, name: str, run: Any) -> Any:
-    found = client.search_model_versions(f"name = '{name}' AND run_id = '{run.info.run_id}'")
-    return found[0] if found else None
-
-
 def _register(client: Any, name: str, run: Any) -> Any:
     """Return a new version of the model, or None where somebody has deleted it from MLflow."""
     model = logged_model(run)
@@ -71,10 +69,9 @@ def _register(client: Any, name: str, run: Any) -> Any:
         return None
     from mlflow.exceptions import MlflowException
 
+    words = f"The best models of {name}: raw images in, class probabilities out."
     try:
-        client.create_registered_model(
-            name, description=f"The best models of {name}: raw images in, class probabilities out."
-        )
+        client.create_registered_model(name, description=words)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
@@ -86,10 +83,5 @@ def _register(client: Any, name: str, run: Any) -> Any:
         model_id=model.model_id,
         description=f"{run.info.run_name}: validation accuracy {metrics['val_accuracy']:.4f}, "
         f"test accuracy {metrics['test_accuracy']:.4f}",
-        tags={
-            "dvc.stage": run.data.tags["dvc.stage"],
-            MODEL_MD5: run.data.tags[MODEL_MD5],
-            "dvc.data_md5": run.data.tags["dvc.data_md5"],
-            **({"git.commit": run.data.tags["git.commit"]} if "git.commit" in run.data.tags else {}),
-        },
+        tags={name: value for name, value in run.data.tags.items() if name in KEPT_TAGS},
     )

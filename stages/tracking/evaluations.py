@@ -1,4 +1,4 @@
-"""What `evaluate` has found, published to the runs of the models."""
+"""Publishing the metrics and figures of `evaluate` to the runs of the models."""
 
 from stages.dataset.prepared import DatasetInfo, Split
 from stages.learners.models import ALL_MODELS

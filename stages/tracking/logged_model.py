@@ -1,4 +1,4 @@
-"""What MLflow loads and serves: raw images in, class probabilities out, the same for all three models.
+"""The model that MLflow loads and serves: raw images in, class probabilities out, the same for all models.
 
 MLflow runs this file when it loads a logged model ("models from code"): no pickle.
 """

@@ -195,7 +195,7 @@ def _log_pyfunc(run_id: str, file: Path, code: Path, state: dict[str, Any]) -> N
     from mlflow.types import Schema, TensorSpec
 
     info = DatasetInfo(**state["dataset"])
-    # What mlflow.pyfunc.log_model calls: that one knows the active run only.
+    # mlflow.pyfunc.log_model calls this, but knows the active run only.
     Model.log(
         artifact_path=None,
         name="model",

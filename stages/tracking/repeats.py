@@ -1,8 +1,8 @@
-"""What several seeds say together, as one run: MLflow's own pages cannot aggregate."""
+"""Mean and standard deviation over several seeds, as one run: MLflow's own pages cannot aggregate."""
 
 from typing import Any
 
-from stages.tracking.identity import NOTE
+from stages.tracking.identity import NOTE, log_metrics
 from stages.tracking.store import NEWEST, connect, search_runs, store_lock
 
 REPEATS = "repeats"
@@ -14,29 +14,24 @@ def record_repeats(name: str, seeds: list[int], summary: dict[str, dict[str, dic
     `summary` is by model and metric. A value has its seed as the step. An earlier run of that name is replaced. Return
     whether MLflow has the trainings, without which it is not made. Raises what MLflow raises.
     """
-    mlflow = connect()
-    client = mlflow.MlflowClient()
+    client = connect().MlflowClient()
     training = next(search_runs(f"tags.`dvc.experiment` = '{name}-seed-{seeds[-1]}'", NEWEST), None)
     if training is None:
         return False
     with store_lock():
-        for run in search_runs(f"tags.`{REPEATS}` = '{name}'"):
+        for run in list(search_runs(f"tags.`{REPEATS}` = '{name}'")):
             client.delete_run(run.info.run_id)
         run = client.create_run(
             training.info.experiment_id,
             run_name=f"{name}: {len(seeds)} seeds",
             tags={REPEATS: name, NOTE: f"Mean and standard deviation over runtime.seed {seeds[0]} to {seeds[-1]}."},
         )
-        now = run.info.start_time
         points = []
         for model, metrics in summary.items():
             for metric, figure in metrics.items():
-                points += [(f"{model}.{metric}.{part}", figure[part], 0) for part in ("mean", "std")]
-                points += [
-                    (f"{model}.{metric}", value, seed) for seed, value in zip(seeds, figure["values"], strict=True)
-                ]
-        client.log_batch(
-            run.info.run_id, [mlflow.entities.Metric(key, value, now, step) for key, value, step in points]
-        )
+                name = f"{model}.{metric}"
+                points += [(0, f"{name}.{part}", figure[part]) for part in ("mean", "std")]
+                points += [(seed, name, value) for seed, value in zip(seeds, figure["values"], strict=True)]
+        log_metrics(run.info.run_id, [(run.info.start_time, *point) for point in points])
         client.set_terminated(run.info.run_id)
     return True

@@ -1,4 +1,4 @@
-"""Where MLflow keeps the runs, and how to reach it."""
+"""The store that MLflow keeps the runs in, and the way to reach it."""
 
 import logging
 import os
@@ -35,7 +35,7 @@ SETTINGS = {
 }
 # Runs in one answer of a search.
 PAGE = 100
-NEWEST = "attributes.start_time DESC"
+OLDEST, NEWEST = "attributes.start_time ASC", "attributes.start_time DESC"
 # Seconds for one call, unless the user has set other ones.
 TIMEOUT = "20"
 
@@ -159,7 +159,7 @@ def experiment_id(name: str) -> str:
 def search_runs(condition: str, *order: str, experiment: str | None = None, deleted: bool = False) -> Iterator[Any]:
     """Yield the runs that meet `condition`, of all experiments or one (its id), page by page as they are asked for.
 
-    They come in the given `order`, then the oldest first. With `deleted` those that somebody has deleted come too.
+    The oldest come first, unless an `order` is given. With `deleted` those that somebody has deleted come too.
     """
     from mlflow.entities import ViewType
 
@@ -173,7 +173,7 @@ def search_runs(condition: str, *order: str, experiment: str | None = None, dele
             condition,
             run_view_type=view,
             max_results=PAGE,
-            order_by=[*order, "attributes.start_time ASC", "attributes.run_id ASC"],
+            order_by=[*(order or [OLDEST]), "attributes.run_id ASC"],
             page_token=token,
         )
         yield from page

@@ -6,11 +6,12 @@ import keras
 import numpy as np
 import pytest
 
-from stages.learners.checkpoint import checkpoint_path, load_checkpoint, remove_checkpoint
+from stages.learners.checkpoint import checkpoint_path, load_checkpoint, remove_checkpoint, removed_on_user_error
 from stages.learners.models import CNN, MLP
 from stages.learners.networks import build_mlp, optimizer
 from stages.learners.training import train
 from stages.paths import PREPARED
+from stages.process.errors import UserError
 from tests.learners.test_networks import section
 from tests.learners.test_training import TRAINING, VALIDATION
 
@@ -150,3 +151,13 @@ def test_what_nobody_came_back_to_is_removed_in_the_end(tmp_path):
     remove_checkpoint(fresh)
     assert not fresh.parent.exists()
     remove_checkpoint(fresh)
+
+
+@pytest.mark.parametrize(("error", "left"), [(UserError, False), (KeyboardInterrupt, True)])
+def test_only_a_training_that_its_params_make_fail_loses_its_checkpoint(tmp_path, error, left):
+    path = tmp_path / "folder" / "checkpoint.npz"
+    path.parent.mkdir()
+    path.touch()
+    with pytest.raises(error), removed_on_user_error(path):
+        raise error
+    assert path.exists() is left

@@ -1,9 +1,19 @@
 """The alias in MLflow's registry."""
 
+import json
+import sqlite3
+from contextlib import closing
+
 import mlflow
 import numpy as np
 
+from stages.learners.models import CNN
+from stages.paths import METRICS
+from stages.tracking.identity import latest_runs
+from stages.tracking.publish import publish_all
+from stages.tracking.store import connect
 from tests.project import MODELS, client, metrics, runs
+from tests.tracking.conftest import evaluation, training, values
 
 
 def test_the_champion_is_the_best_on_the_validation_images_and_predicts(reproduced):
@@ -15,3 +25,28 @@ def test_the_champion_is_the_best_on_the_validation_images_and_predicts(reproduc
     mlflow.set_tracking_uri(f"sqlite:///{reproduced.folder / 'mlflow.db'}")
     model = mlflow.pyfunc.load_model("models:/digits@champion")
     assert model.predict(np.full((2, 8, 8), 200, np.uint8)).shape == (2, 10)
+
+
+def multiply(database, run_id: str, count: int) -> None:
+    """Copy a run so often, with its tags and metrics: by MLflow's calls that takes minutes."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        for table in ("runs", "tags", "latest_metrics"):
+            columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+            shown = ", ".join("printf('%032x', {0})" if name == "run_uuid" else name for name in columns)
+            for number in range(count):
+                connection.execute(
+                    f"INSERT INTO {table} SELECT {shown.format(number)} FROM {table} WHERE run_uuid = ?", (run_id,)
+                )
+
+
+def test_the_newest_run_is_seen_behind_a_thousand_others(clone):
+    publish_all([training(), evaluation()])
+    (run,) = connect().MlflowClient().search_runs(["1"])
+    multiply(clone / "mlflow.db", run.info.run_id, 1100)
+    METRICS.write_text(json.dumps({CNN.name: values(0.95)}))
+    publish_all([training(CNN), evaluation(CNN)])
+    champion = connect().MlflowClient().get_model_version_by_alias("digits", "champion")
+    assert champion.tags["dvc.stage"] == "train-cnn"
+    newest, _ = latest_runs()
+    assert champion.run_id in newest
+    assert len(newest) == 2
