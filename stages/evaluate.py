@@ -67,7 +67,7 @@ def _print_table(results: list[Result], info: DatasetInfo, recorded: bool) -> No
         collapse_padding=True,
         pad_edge=False,
     )
-    table.add_column("model", no_wrap=True)
+    table.add_column("model")
     for heading in ("accuracy", "interval", "log loss", "F1", "ECE", "1 image", "gate"):
         table.add_column(heading, justify="right", no_wrap=True)
     for result in results:
@@ -90,7 +90,7 @@ def _print_table(results: list[Result], info: DatasetInfo, recorded: bool) -> No
 
 def _gate(result: Result) -> str:
     if result.minimum is None:
-        return "no minimum"
+        return "none"
     return "passed" if result.metrics["gate_passed"] else "MISSED"
 
 

@@ -1,4 +1,7 @@
-"""Show the data, into reports/explore: counts, examples, means, outliers, PCA, UMAP and how far they part the classes.
+"""Show the data, into reports/explore.
+
+There are counts, examples, means and outliers of the classes, the images as points in the plane (PCA and UMAP), and
+measures of how well each of these spaces separates the classes.
 
 python -m stages.explore
 """
@@ -86,7 +89,7 @@ def _show_variance(folder: Path, ratio: np.ndarray, info: DatasetInfo) -> None:
 
 
 def _show_points(folder: Path, training: Split, components: np.ndarray, info: DatasetInfo, params: Explore) -> None:
-    """Draw the images in the plane, and measure on a sample how well each space keeps the classes apart."""
+    """Draw the images in the plane, and measure on a sample how well each space separates the classes."""
     names, count = info.class_names, len(training.labels)
     plane = components[:, :2]
     title = f"{info.dataset}: two principal components of {count:,} images"

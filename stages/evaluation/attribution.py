@@ -8,7 +8,7 @@ from stages.learners.classifier import Classifier
 
 # Points on the way from a black image: enough for the sum to be the probability within a percent (measured).
 STEPS = 64
-# Side of the blocks whose pixels are exchanged, and the number of images that is enough for a stable picture.
+# Side of the blocks whose pixels are exchanged, and the number of images that gives stable values.
 BLOCK = 4
 IMAGES = 1000
 

@@ -56,5 +56,5 @@ def read_member(path: Path, name: str, members: str) -> bytes:
 
 
 def unusable(path: Path, error: Exception) -> UserError:
-    """Return what to say of a model file that cannot be loaded."""
+    """Return the error for a model file that cannot be loaded."""
     return UserError(f"{path}: missing or not a model of this project ({one_line(error)})\nRun: dvc repro")

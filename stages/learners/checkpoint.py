@@ -70,7 +70,7 @@ def checkpoint_path(model: Model, params: dict[str, Any], device: str) -> Path:
 
 
 def save_checkpoint(path: Path, network: keras.Model, progress: Progress) -> None:
-    """Write the network, its optimizer and `progress`, in place of what was there, whole or not at all.
+    """Write the network, its optimizer and `progress`, in place of an earlier checkpoint, whole or not at all.
 
     A training goes on without a checkpoint that cannot be written, and says so.
     """

@@ -39,7 +39,7 @@ def save_forest(forest: RandomForestClassifier, features: str, path: Path) -> No
     """Write `forest` and the name of the `features` that it was trained on; equal trees give equal bytes."""
     # How many threads trained it is no part of the model; one is fastest for a single image.
     forest = _as_grown(forest).set_params(n_jobs=None)
-    # A forest that is loaded anywhere still tells what it takes.
+    # A forest that is loaded anywhere still names its features.
     forest.image_features = features
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:

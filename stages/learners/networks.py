@@ -77,7 +77,7 @@ def averaged(network: keras.Sequential, shift: int) -> keras.Model:
 
 
 def network_inside(model: keras.Model) -> tuple[keras.Model, int]:
-    """Return the network of what `averaged` returned, and how many of its predictions are averaged."""
+    """Return the network in a model that `averaged` returned, and how many of its predictions are averaged."""
     network = next((layer for layer in model.layers if isinstance(layer, keras.Sequential)), None)
     if network is None:
         return model, 1

@@ -1,4 +1,4 @@
-"""The page: what it shows, and what does not change it."""
+"""The content of the page, and an edit that does not change it."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Every published recipe is a matter of params, and each network is what its recipe says."""
+"""Every published recipe is a matter of params, and each network is the one of its recipe."""
 
 from math import prod
 
@@ -128,6 +128,6 @@ def test_the_schema_counts_the_weights_and_values_that_the_network_has(build, pa
     kernels = [layer.kernel for layer in network.layers if hasattr(layer, "kernel")]
     values = side**2 + sum(prod(layer.output.shape[1:]) for layer in network.layers if hasattr(layer, "kernel"))
     if build is build_cnn:
-        # What the dense part gets is another array.
+        # The dense part gets another array.
         values += next(kernel for kernel in kernels if len(kernel.shape) == 2).shape[0]
     assert params.size(side, 10) == (sum(prod(kernel.shape) for kernel in kernels), values)
