@@ -2,9 +2,9 @@
 
     uv run python -m benchmarks [PART …]
 
-Parts: fit (training times and accuracy beside the peers), pipeline (the cold run and what is added to the stages'
-own work), scaling (15,000 to 60,000 images), accuracy (five seeds of the defaults and of the recipe accurate).
-Without a part, all: some hours.
+Parts: fit (training times and accuracy beside the peers), pipeline (the cold run, and the one
+with nothing to do), scaling (15,000 to 60,000 images), accuracy (five seeds of the defaults and of the recipe
+accurate). Without a part, all: some hours.
 
 It measures what is committed. What was measured for the same code on this machine is kept in benchmarks/rounds/ and not
 measured again; --fresh forgets it. Needs DATA_MIRROR or a network; R's part is skipped where Rscript or its package

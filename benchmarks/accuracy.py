@@ -14,7 +14,7 @@ def measure(results: Results) -> None:
 
 def _repeat(file: str, *arguments: str) -> Record:
     folder = clone("accuracy")
-    # What was trained here before, with the same code and params, is not trained again.
+    # A training of the same code and params that was made here before is not made again.
     run("dvc", "config", "--local", "cache.dir", str(PROJECT / ".dvc" / "cache"), folder=folder)
     run("mnist", "repeat", "--seeds", str(SEEDS), *arguments, folder=folder)
     return json.loads((folder / file).read_text())

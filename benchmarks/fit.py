@@ -12,7 +12,7 @@ from benchmarks.results import PROJECT, WORK, Record, Results, clone, last_json,
 
 PEERS = PROJECT / "benchmarks" / "peers"
 PLAIN_FOREST = [f"train.random_forest.{value}" for value in ("features=pixels", "n_estimators=100", "bootstrap=true")]
-# Peer, rounds, and what runs beside it: name, model, params, and the share of validation images.
+# Peer, rounds, and the trainings beside it: name, model, params, and the share of validation images.
 # The peers of slides-mlp and notes-2023 split off 0.2, as these write-ups do, the others 0.1.
 ROUNDS = [
     ("poster_2018", 5, [("poster-2018", "mlp", ["poster-2018"], 0.1)]),
@@ -24,13 +24,10 @@ ROUNDS = [
     (
         "sklearn_forest",
         3,
-        [
-            ("plain forest", "random_forest", PLAIN_FOREST, 0.1),
-            ("default forest", "random_forest", [], 0.1),
-        ],
+        [("plain forest", "random_forest", PLAIN_FOREST, 0.1), ("default forest", "random_forest", [], 0.1)],
     ),
 ]
-# What runs beside a script that trains something else.
+# These run beside a script that trains something else.
 OTHER_TRAININGS = {"fast MLP", "fast CNN", "default forest"}
 FOREST = [
     ("blog-forest", ["blog-forest"]),

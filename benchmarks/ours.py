@@ -81,7 +81,7 @@ def _forest(params: Params):
     def fit() -> RandomForestClassifier:
         forest = grow(section, seed, FEATURES[section.features](training.images), training.labels)
         if section.train_samples:
-            # What R's importance = TRUE computes while it grows the forest on so many images.
+            # R's importance = TRUE computes this while it grows the forest on so many images.
             _ = forest.feature_importances_
         return forest
 

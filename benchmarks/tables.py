@@ -12,8 +12,6 @@ from benchmarks.scaling import IMAGES, STAGES
 from stages.fingerprints import versions
 
 README = Path(__file__).parent / "README.md"
-# A difference of two medians is noise below so many rounds.
-ROUNDS_OF_A_DIFFERENCE = 3
 # People write the part above it.
 MARK = "<!-- From here on written by `python -m benchmarks`. -->\n"
 BESIDE = ("seconds", "test accuracy", "times faster", "rounds")
@@ -79,27 +77,17 @@ def _beside(results: Results, name: str, peer: str, theirs: list[Record]) -> lis
 
 
 def _pipeline(results: Results) -> Iterator[str]:
-    cold, own, idle = (results.records.get(name, []) for name in ("cold", "own work", "nothing to do"))
-    if not (cold and own and idle):
+    cold, idle = (results.records.get(name, []) for name in ("cold", "nothing to do"))
+    if not (cold and idle):
         return
-    stages = {stage: _median(own, stage) for stage in own[0]}
-    work, all_of_it = sum(stages.values()), _median(cold, "seconds")
-    rounds = min(len(own), len(cold))
-    difference = (
-        ("DVC, MLflow and start-up add", f"{all_of_it - work:.1f}"),
-        ("allowed: 10 % plus 20 s", f"{0.1 * work + 20:.1f}"),
-    )
-    yield f"## The pipeline\n\nMedians; rounds: {rounds}, with nothing to do {len(idle)}."
+    yield f"## The pipeline\n\nMedians; rounds: {len(cold)}, with nothing to do {len(idle)}."
     yield _table(
-        ("what", "seconds"),
+        ("`dvc repro`", "seconds"),
         [
-            ("`dvc repro` of everything, nothing there before", f"{all_of_it:.1f}"),
-            ("the stages' own work, in one process, without DVC, MLflow and imports", f"{work:.1f}"),
-            *(difference if rounds >= ROUNDS_OF_A_DIFFERENCE else ()),
-            ("`dvc repro` with nothing to do", f"{_median(idle, 'seconds'):.2f}"),
+            ("of everything, nothing there before", f"{_median(cold, 'seconds'):.1f}"),
+            ("with nothing to do", f"{_median(idle, 'seconds'):.2f}"),
         ],
     )
-    yield "Own work by stage: " + ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in stages.items()) + "."
 
 
 def _scaling(results: Results) -> Iterator[str]:

@@ -136,12 +136,7 @@ def _md5(path: Path) -> str:
 
 def _git(folder: Path, *arguments: str) -> None:
     done = subprocess.run(
-        ("git", *arguments),
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
+        ("git", *arguments), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
     if done.returncode:
         raise UserError(f"git {arguments[0]} failed: {done.stdout.strip().splitlines()[-1]}")

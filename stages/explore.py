@@ -14,11 +14,7 @@ import pandas as pd
 from stages.dataset.folders import replaced
 from stages.dataset.prepared import DatasetInfo, Split, load_info, load_split
 from stages.exploration.embeddings import COMPONENTS, outliers, principal_components, purity, umap_embedding
-from stages.exploration.figures import (
-    draw_class_counts,
-    draw_explained_variance,
-    draw_points,
-)
+from stages.exploration.figures import draw_class_counts, draw_explained_variance, draw_points
 from stages.figures import draw_tiles
 from stages.params.schema import Explore
 from stages.params.views import ExploreParams, load_params

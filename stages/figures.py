@@ -17,13 +17,7 @@ BLUE, ORANGE, GREY = "#0072b2", "#e69f00", "#d0d0d0"
 # Inches from one image to the next.
 TILE = 1.2
 plt.rcParams.update(
-    {
-        "figure.dpi": 110,
-        "savefig.bbox": "tight",
-        "font.size": 9,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-    }
+    {"figure.dpi": 110, "savefig.bbox": "tight", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 )
 
 

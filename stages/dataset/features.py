@@ -47,7 +47,4 @@ def feature_count(features: str, height: int, width: int) -> int:
     return (CELLS - 1) ** 2 * 4 * ORIENTATIONS if features == "gradient_histograms" else height * width
 
 
-FEATURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "pixels": pixels,
-    "gradient_histograms": gradient_histograms,
-}
+FEATURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"pixels": pixels, "gradient_histograms": gradient_histograms}

@@ -206,10 +206,7 @@ def _download(url: str) -> Iterator[Iterator[bytes]]:
 
     try:
         response = requests.get(
-            url,
-            stream=True,
-            timeout=(CONNECT_TIMEOUT, PATIENCE),
-            headers={"Accept-Encoding": "identity"},
+            url, stream=True, timeout=(CONNECT_TIMEOUT, PATIENCE), headers={"Accept-Encoding": "identity"}
         )
     except requests.exceptions.SSLError:
         raise _Failure("its TLS certificate is not valid") from None

@@ -42,10 +42,7 @@ def draw_history(history: pd.DataFrame, path: Path, title: str) -> None:
     """Draw loss and accuracy per epoch of a history with the columns of `reports/<model>/history.csv`."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     for axis, quantity in zip(axes, ("loss", "accuracy"), strict=True):
-        for split, label, color in (
-            ("train", "training", BLUE),
-            ("val", "validation", ORANGE),
-        ):
+        for split, label, color in (("train", "training", BLUE), ("val", "validation", ORANGE)):
             axis.plot(
                 history["epoch"],
                 history[f"{split}_{quantity}"],

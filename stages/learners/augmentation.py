@@ -74,10 +74,7 @@ class Augmentation:
         rows += np.arange(count, dtype=np.float32)[:, None] * padded.shape[1]
         columns = np.clip(sources[:, 1], -1, width) + MARGIN
         stacked = cv2.remap(
-            padded.reshape(-1, padded.shape[2]),
-            columns.reshape(-1, width),
-            rows.reshape(-1, width),
-            cv2.INTER_LINEAR,
+            padded.reshape(-1, padded.shape[2]), columns.reshape(-1, width), rows.reshape(-1, width), cv2.INTER_LINEAR
         )
         return stacked.reshape(count, height, width)
 

@@ -54,11 +54,7 @@ def _without_traces(members: dict[str, bytes]) -> dict[str, bytes]:
     metadata = json.loads(members["metadata.json"])
     metadata.pop("date_saved", None)
     config = re.sub(rb',? *"shared_object_id": *\d+', b"", members["config.json"])
-    return {
-        **members,
-        "metadata.json": json.dumps(metadata, sort_keys=True).encode(),
-        "config.json": config,
-    }
+    return {**members, "metadata.json": json.dumps(metadata, sort_keys=True).encode(), "config.json": config}
 
 
 def load_keras(path: Path) -> keras.Model:

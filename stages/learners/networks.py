@@ -45,11 +45,9 @@ def build_cnn(params: Cnn, height: int, width: int, classes: int) -> keras.Seque
         if block.dropout:
             model.add(layers.Dropout(block.dropout))
     model.add(
-        {
-            "none": layers.Flatten,
-            "average": layers.GlobalAveragePooling2D,
-            "max": layers.GlobalMaxPooling2D,
-        }[params.global_pooling]()
+        {"none": layers.Flatten, "average": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}[
+            params.global_pooling
+        ]()
     )
     _add_dense_part(model, params, classes)
     return model
@@ -112,11 +110,7 @@ def _add_dense_part(model: keras.Sequential, params: Network, classes: int) -> N
     # Probabilities in float32 under every precision, so that the loss keeps its digits.
     model.add(
         layers.Dense(
-            classes,
-            activation="softmax",
-            dtype="float32",
-            kernel_regularizer=_penalty(params),
-            name="probabilities",
+            classes, activation="softmax", dtype="float32", kernel_regularizer=_penalty(params), name="probabilities"
         )
     )
 

@@ -93,11 +93,7 @@ FAULTS = {
         "magic number 0x00000d03",
     ),
     "a label out of range": (labels(lambda good: np.where(good == 3, 10, good)), TRAIN_LABELS, "label 10 is not one"),
-    "a class is gone": (
-        labels(lambda good: np.where(good == 3, 4, good)),
-        TRAIN_LABELS,
-        "no image of class 3",
-    ),
+    "a class is gone": (labels(lambda good: np.where(good == 3, 4, good)), TRAIN_LABELS, "no image of class 3"),
     "HTML": (rewritten(TRAIN_IMAGES, lambda good: b"<html>"), TRAIN_IMAGES, "not a whole gzip file"),
     "missing": (lambda raw: (raw / TEST_LABELS).unlink(), TEST_LABELS, "No such file"),
     "a folder": (a_folder, TRAIN_IMAGES, "Is a directory"),

@@ -74,9 +74,7 @@ SCALARS = (
     | st.text(st.characters(), max_size=100)
 )
 VALUES = st.recursive(
-    SCALARS,
-    lambda each: st.lists(each, max_size=5) | st.dictionaries(SCALARS, each, max_size=3),
-    max_leaves=10,
+    SCALARS, lambda each: st.lists(each, max_size=5) | st.dictionaries(SCALARS, each, max_size=3), max_leaves=10
 ).map(yaml_of) | st.sampled_from(SNIPPETS)
 BYTES = st.sampled_from([snippet.encode(errors="surrogatepass") for snippet in SNIPPETS]) | st.binary(max_size=20)
 

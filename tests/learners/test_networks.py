@@ -61,12 +61,7 @@ def block(filters: int, pool_size: int, dropout: float = 0.0) -> dict:
 )
 def test_the_keras_examples_are_a_matter_of_params(blocks, hidden_units, weights):
     params = section(
-        "cnn",
-        blocks=blocks,
-        global_pooling="none",
-        hidden_units=hidden_units,
-        dropout=0.5,
-        batch_norm=False,
+        "cnn", blocks=blocks, global_pooling="none", hidden_units=hidden_units, dropout=0.5, batch_norm=False
     )
     assert build_cnn(params, 28, 28, 10).count_params() == weights
 
@@ -106,10 +101,7 @@ def test_penalties_and_batch_norm_reach_every_layer():
     assert sum("batch_norm" in layer.name for layer in model.layers) == len(weighted) - 1
 
 
-BLOCKS = [
-    {**block(7, 1), "kernel_size": 5, "strides": 2, "padding": "same"},
-    block(11, 2),
-]
+BLOCKS = [{**block(7, 1), "kernel_size": 5, "strides": 2, "padding": "same"}, block(11, 2)]
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,8 @@ def test_a_record_that_a_living_process_is_filling_is_left(folder):
         assert records.waiting() == []
         assert files.exists()
 
-    assert records.waiting() == [records.create({}, fill)]
+    made = records.create({}, fill)
+    assert records.waiting() == [made]
 
 
 def test_a_record_without_an_end_is_killed_once_its_process_is_gone(folder):
