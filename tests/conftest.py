@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import psutil
 import pytest
 from filelock import FileLock
@@ -39,6 +40,14 @@ SMALL = {
     "train.cnn.batch_size": 32,
     "train.random_forest.n_estimators": 40,
 }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that need the audited run: the first of pytest's two workers gets these, and makes it.
+
+    The other has tests enough without it, and need not wait. At the end it takes over some of the first one's.
+    """
+    items.sort(key=lambda item: "audit" not in item.fixturenames)
 
 
 def _heed_signals() -> None:
@@ -187,7 +196,8 @@ def audit(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Audit:
 
 def copy_of(audit: Audit, folder: Path, *without: str) -> Clone:
     assert audit.returncode == 0, audit.output
-    shutil.copytree(audit.folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", *without))
+    # With its byte code: each process that starts there would compile the project first.
+    shutil.copytree(audit.folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*without))
     return Clone(folder)
 
 
@@ -198,9 +208,24 @@ def reproduced(audit: Audit, tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 
 @pytest.fixture
-def checked_out(audit: Audit, tmp_path: Path) -> Clone:
-    """The files of such a clone with DVC's cache, under an MLflow store that has seen nothing yet."""
+def without_store(audit: Audit, tmp_path: Path) -> Clone:
+    """The files of such a clone with DVC's cache, and no MLflow store."""
     return copy_of(audit, tmp_path, "mlflow.db*", "mlartifacts")
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with MLflow's tables: making them takes seconds."""
+    database = tmp_path_factory.mktemp("store") / "mlflow.db"
+    mlflow.MlflowClient(f"sqlite:///{database}").search_experiments(max_results=1)
+    return database
+
+
+@pytest.fixture
+def checked_out(without_store: Clone, empty_store: Path) -> Clone:
+    """The files of such a clone with DVC's cache, and an MLflow store that has seen nothing yet."""
+    shutil.copyfile(empty_store, without_store.folder / "mlflow.db")
+    return without_store
 
 
 @pytest.fixture

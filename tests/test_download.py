@@ -22,7 +22,7 @@ def manifest(clone: Clone) -> dict:
     return json.loads((clone.folder / "data/raw/manifest.json").read_text())
 
 
-@pytest.mark.parametrize("name", ["mnist-sample", "digits"])
+@pytest.mark.parametrize("name", [pytest.param("mnist-sample", marks=pytest.mark.long), "digits"])
 def test_a_packaged_data_set_needs_no_network(clone, name):
     clone.set_params({"data.name": name})
     download(clone, **OFFLINE)
@@ -46,7 +46,7 @@ def test_offline_mnist_falls_back_to_the_sample_and_says_so(clone):
     ("params", "remedies"),
     [
         ({"data.name": "mnist", "data.offline": "fail"}, ["DATA_MIRROR", "data.offline: sample"]),
-        ({"data.name": "fashion-mnist"}, ["DATA_MIRROR", "no offline sample"]),
+        pytest.param({"data.name": "fashion-mnist"}, ["DATA_MIRROR", "no offline sample"], marks=pytest.mark.long),
     ],
 )
 def test_without_a_sample_the_error_names_the_remedies(clone, params, remedies):

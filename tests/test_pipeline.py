@@ -2,13 +2,18 @@
 
 import json
 import os
+import re
 
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 
+from stages.dataset.prepared import ABOUT
+from stages.paths import PREPARED
 from tests.project import MODELS, OFFLINE, STAGES, client, locked, metrics, ran, restored, runs
+
+AWAY = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
 
 
 def test_the_first_repro_runs_every_stage_and_ends_with_a_table(reproduced, audit):
@@ -70,6 +75,8 @@ def test_dvc_shows_metrics_params_and_plots(reproduced):
     shown = json.loads(reproduced.run("dvc", "metrics", "show", "--json").stdout)
     assert shown[""]["data"]["reports/metrics.json"]["data"] == metrics(reproduced)
     assert "params.yaml" in reproduced.run("dvc", "params", "diff", "HEAD~1", "--all").stdout
+    # The commit before has the reports of the project itself.
+    assert "cnn.test_accuracy" in reproduced.run("dvc", "metrics", "diff", "HEAD~1").stdout
     plots = json.loads(reproduced.run("dvc", "plots", "show", "--json").stdout)["data"]
     assert {"reports/mlp/confusion_matrix.csv", "Loss per epoch (CNN)"} <= set(plots)
 
@@ -134,6 +141,32 @@ def test_every_logged_model_takes_raw_images_and_scores_the_same(reproduced, mon
     assert len(signatures) == 1
 
 
+def test_an_evaluation_says_everywhere_that_a_gate_is_missed_and_that_the_data_stand_in_for_others(checked_out):
+    clone = checked_out
+    clone.set_params({f"gate.minimum_accuracy.digits.{model}": 1.0 for model in MODELS} | {"gate.enforce": True})
+    info = clone.folder / PREPARED / ABOUT
+    info.write_text(json.dumps(json.loads(info.read_text()) | {"requested": "mnist", "fallback": True}))
+    done = clone.run("python", "-m", "stages.evaluate", check=False)
+    # An error, after everything is written.
+    assert done.returncode == 1
+    assert "gate: mlp, cnn, random_forest below gate.minimum_accuracy" in done.stdout
+    assert "Everything is written" in done.stdout
+    assert "dvc repro --force download" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert not any(values["gate_passed"] for values in metrics(clone).values())
+    page = (clone.folder / "reports/index.html").read_text()
+    assert page.count('class="missed"') == 3
+    assert "dvc repro --force download" in page
+    for name in MODELS.values():
+        (run,) = runs(clone)[name]
+        assert run.data.tags["gate"] == "missed"
+        assert "digits" in run.data.tags["data.fallback"]
+    # None of them becomes the champion.
+    with pytest.raises(mlflow.exceptions.MlflowException, match="digits"):
+        client(clone).get_model_version_by_alias("digits", "champion")
+
+
+@pytest.mark.long
 def test_a_model_below_its_minimum_is_marked_everywhere_and_loses_the_alias(checked_out):
     clone = checked_out
     clone.run("mnist", "publish")
@@ -159,6 +192,50 @@ def test_a_model_below_its_minimum_is_marked_everywhere_and_loses_the_alias(chec
     assert client(clone).get_model_version_by_alias("digits", "champion")
 
 
+def test_an_edit_trains_what_depends_on_it_and_going_back_trains_nothing(checked_out):
+    clone = checked_out
+    command, stage = ("dvc", "repro", "train-random-forest"), "train-random-forest"
+    before = locked(clone, stage)
+
+    clone.set_params({"train.random_forest.n_estimators": 3})
+    assert re.findall(r"^([\w-]+):$", clone.run("dvc", "status").stdout, re.MULTILINE) == [stage, "evaluate"]
+    assert "train.random_forest.n_estimators" in clone.run("dvc", "params", "diff").stdout
+    assert ran(clone.run(*command).stdout) == [stage]
+    (run,) = runs(clone)["random-forest"]
+    assert run.data.tags["git.dirty"] == "true"
+    assert "+    n_estimators: 3" in mlflow.artifacts.load_text(f"{run.info.artifact_uri}/git.diff")
+
+    # A forced repeat is a proof, not a second identity: the same bytes, tied to the first run.
+    lock = (clone.folder / "dvc.lock").read_bytes()
+    assert ran(clone.run("dvc", "repro", "--force", "--single-item", stage).stdout) == [stage]
+    assert (clone.folder / "dvc.lock").read_bytes() == lock
+    repeat, first = runs(clone)["random-forest"]
+    assert repeat.data.tags["dvc.repeat_of"] == first.info.run_id == run.info.run_id
+    assert "dvc.model_md5" not in repeat.data.tags
+
+    # A mistake loses nothing, and going back trains nothing.
+    clone.set_params({"train.random_forest.n_estimators": -1})
+    refused = clone.run(*command, check=False)
+    assert refused.returncode != 0
+    assert "train.random_forest.n_estimators: -1 is not allowed" in refused.stdout
+    assert "Traceback" not in refused.stdout
+    clone.set_params({"train.random_forest.n_estimators": 40})
+    params = clone.folder / "params.yaml"
+    params.write_text(params.read_text() + "\n# a comment\n")
+    output = clone.run("dvc", "repro").stdout
+    assert (ran(output), restored(output)) == ([], [stage])
+    assert locked(clone, stage) == before
+    assert clone.run("git", "status", "--porcelain").stdout == " M params.yaml\n"
+
+    # A key that no stage reads is not passed over in silence.
+    params.write_text(params.read_text() + "\ntypo: 1\n")
+    refused = clone.run("dvc", "repro", check=False)
+    assert refused.returncode != 0
+    assert "typo: unknown key" in refused.stdout
+    assert (clone.folder / "reports/metrics.json").is_file()
+
+
+@pytest.mark.long
 def test_an_edit_reruns_what_depends_on_it_and_going_back_trains_nothing(checked_out):
     clone = checked_out
     before = locked(clone, "train-cnn")
@@ -211,31 +288,41 @@ def test_an_edit_reruns_what_depends_on_it_and_going_back_trains_nothing(checked
     assert (clone.folder / "reports/metrics.json").is_file()
 
 
+def test_without_a_tracker_an_evaluation_is_still_made(checked_out):
+    measured = metrics(checked_out)
+    (checked_out.folder / "reports/metrics.json").unlink()
+    output = checked_out.run("python", "-m", "stages.evaluate", **AWAY).stdout
+    assert "warning: MLflow (http://127.0.0.1:9) did not take the run" in output
+    assert metrics(checked_out) == measured
+
+
+@pytest.mark.long
 def test_without_a_tracker_everything_is_still_made(clone):
-    done = clone.run("dvc", "repro", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    done = clone.run("dvc", "repro", **AWAY)
     assert ran(done.stdout) == STAGES
     assert "warning: MLflow (http://127.0.0.1:9) did not take the run" in done.stdout
     assert set(metrics(clone)) == set(MODELS)
 
 
-def test_a_tracking_uri_that_cannot_be_is_refused_before_training(clone):
-    clone.run("dvc", "repro", "preprocess")
-    done = clone.run("dvc", "repro", "train-mlp", check=False, MLFLOW_TRACKING_URI="ftp://user:pw@host")
+def test_a_tracking_uri_that_cannot_be_is_refused_before_training(checked_out):
+    clone = checked_out
+    (clone.folder / "models/mlp.keras").unlink()
+    done = clone.run("python", "-m", "stages.train_mlp", check=False, MLFLOW_TRACKING_URI="ftp://user:pw@host")
     assert done.returncode != 0
     assert "MLFLOW_TRACKING_URI=ftp://host" in done.stdout
     assert "pw" not in done.stdout
     assert not (clone.folder / "models/mlp.keras").exists()
 
 
-def test_gpu_without_one_is_an_error_at_the_start(clone):
-    clone.set_params({"runtime.device": "gpu"})
-    clone.run("dvc", "repro", "preprocess")
-    done = clone.run("dvc", "repro", "train-mlp", check=False, CUDA_VISIBLE_DEVICES="-1")
+def test_gpu_without_one_is_an_error_at_the_start(checked_out):
+    checked_out.set_params({"runtime.device": "gpu"})
+    done = checked_out.run("python", "-m", "stages.train_mlp", check=False, CUDA_VISIBLE_DEVICES="-1")
     assert done.returncode != 0
     assert "error: params.yaml: runtime.device: gpu" in done.stdout
     assert "Traceback" not in done.stdout
 
 
+@pytest.mark.long
 def test_the_offline_sample_is_named_everywhere(clone):
     clone.set_params({"data.name": "mnist", "train.mlp.epochs": 2, "train.cnn.epochs": 1})
     output = clone.run("dvc", "repro", **OFFLINE).stdout

@@ -55,6 +55,7 @@ def test_the_seed_decides_the_split_and_nothing_else(raw):
     np.testing.assert_array_equal(splits[0][1], splits[2][1])
 
 
+@pytest.mark.long
 def test_a_sample_too_small_for_the_validation_share_is_an_error_with_the_key(clone):
     clone.set_params({"data.name": "mnist", "preprocess.validation_fraction": 0.001})
     clone.run("python", "-m", "stages.download", **OFFLINE)

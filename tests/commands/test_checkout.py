@@ -12,7 +12,8 @@ def test_the_state_of_an_experiment_with_edits_comes_back(checked_out, tmp_path_
     clone, folder = checked_out, tmp_path_factory.mktemp("back") / "state"
     module = clone.folder / "stages/train_random_forest.py"
     module.write_text(module.read_text() + "\n# edited, not committed\n")
-    clone.run("dvc", "exp", "run", "--temp", "--name", "few", "--set-param", "train.random_forest.n_estimators=4")
+    trees = "train.random_forest.n_estimators=4"
+    clone.run("dvc", "exp", "run", "--temp", "--name", "few", "--set-param", trees, "train-random-forest")
     clone.run("git", "checkout", "--quiet", ".")
     (run,) = runs(clone)["random-forest"]
 

@@ -24,55 +24,55 @@ def contents(uri: str) -> dict:
     return found
 
 
-def test_a_fresh_server_gets_each_model_once(checked_out, tmp_path_factory):
+def test_a_fresh_server_gets_each_model_once(without_store, tmp_path_factory):
     with mlflow_server(tmp_path_factory.mktemp("server")) as port:
         uri = f"http://127.0.0.1:{port}"
         # From a folder inside, as a user may.
-        done = checked_out.run("bash", "-c", "cd reports && mnist publish", MLFLOW_TRACKING_URI=uri)
+        done = without_store.run("bash", "-c", "cd reports && mnist publish", MLFLOW_TRACKING_URI=uri)
         assert "3 of 3 runs made or completed" in done.stdout
         first = contents(uri)
         assert sorted(name for name, _ in first) == sorted(MODELS.values())
         for (name, _), (data, points, artifacts, models) in first.items():
-            values = metrics(checked_out)[name.replace("-", "_")]
+            values = metrics(without_store)[name.replace("-", "_")]
             assert data.metrics["test_accuracy"] == pytest.approx(values["test_accuracy"])
             assert points["test_accuracy"] == 1
             assert {"confusion_matrix.csv", "confusion_matrix.png"} <= set(artifacts)
             assert models == 1
-        assert "it has everything already" in checked_out.run(*PUBLISH, MLFLOW_TRACKING_URI=uri).stdout
+        assert "it has everything already" in without_store.run(*PUBLISH, MLFLOW_TRACKING_URI=uri).stdout
         second = contents(uri)
     assert {key: (value[0].tags, *value[1:]) for key, value in first.items()} == {
         key: (value[0].tags, *value[1:]) for key, value in second.items()
     }
-    assert not (checked_out.folder / "mlflow.db").exists()
+    assert not (without_store.folder / "mlflow.db").exists()
 
 
-def test_a_state_that_dvc_lock_does_not_record_is_refused(checked_out):
-    checked_out.set_params({"train.cnn.epochs": 3})
-    done = checked_out.run(*PUBLISH, check=False)
+def test_a_state_that_dvc_lock_does_not_record_is_refused(without_store):
+    without_store.set_params({"train.cnn.epochs": 3})
+    done = without_store.run(*PUBLISH, check=False)
     assert done.returncode == 1
     assert "train-cnn: params.yaml train.cnn" in done.stdout
     assert "dvc repro" in done.stdout
 
-    checked_out.run("git", "checkout", "--quiet", "params.yaml")
-    module = checked_out.folder / "stages/dataset/images.py"
+    without_store.run("git", "checkout", "--quiet", "params.yaml")
+    module = without_store.folder / "stages/dataset/images.py"
     module.write_text(module.read_text() + "\n# upstream of the models\n")
-    done = checked_out.run(*PUBLISH, check=False)
+    done = without_store.run(*PUBLISH, check=False)
     assert done.returncode == 1
     assert "stages/dataset/images.py modified" in done.stdout
 
-    checked_out.run("git", "checkout", "--quiet", ".")
-    shutil.rmtree(checked_out.folder / "data/raw")
-    assert checked_out.run(*PUBLISH).returncode == 0
-    shutil.rmtree(checked_out.folder / "mlartifacts")
-    (checked_out.folder / "mlflow.db").unlink()
+    without_store.run("git", "checkout", "--quiet", ".")
+    shutil.rmtree(without_store.folder / "data/raw")
+    assert without_store.run(*PUBLISH).returncode == 0
+    shutil.rmtree(without_store.folder / "mlartifacts")
+    (without_store.folder / "mlflow.db").unlink()
 
-    (checked_out.folder / "models/cnn.keras").unlink()
-    done = checked_out.run(*PUBLISH, check=False)
+    (without_store.folder / "models/cnn.keras").unlink()
+    done = without_store.run(*PUBLISH, check=False)
     assert done.returncode == 1
     assert "models/cnn.keras deleted" in done.stdout
     assert "dvc checkout" in done.stdout
     assert "Traceback" not in done.stdout
-    assert not (checked_out.folder / "mlflow.db").exists()
+    assert not (without_store.folder / "mlflow.db").exists()
 
 
 def test_a_server_that_is_away_is_an_error(checked_out):

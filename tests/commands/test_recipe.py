@@ -6,7 +6,7 @@ from ruamel.yaml import YAML
 from commands.experiments import recipe_params, recipes
 from stages.params.schema import Params
 from stages.params.views import set_values
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, Clone
 from tests.project import metrics, runs
 
 
@@ -57,9 +57,9 @@ def test_a_recipe_that_is_no_part_of_params_is_refused(checked_out, content, rea
     assert "Running stage" not in done.stdout
 
 
-def test_a_recipe_runs_beside_the_defaults_and_carries_its_name(checked_out):
+def add_tiny(clone: Clone) -> None:
     # Lists of mappings, nulls and all, by way of DVC, and quicker than a published one.
-    (checked_out.folder / "recipes/tiny.yaml").write_text(
+    (clone.folder / "recipes/tiny.yaml").write_text(
         "# a recipe of one's own\n"
         "train:\n"
         "  cnn:\n"
@@ -70,6 +70,10 @@ def test_a_recipe_runs_beside_the_defaults_and_carries_its_name(checked_out):
         "    optimizer: {name: sgd, learning_rate: 0.01, schedule: constant}\n"
         "    epochs: 2\n"
     )
+
+
+def test_a_recipe_runs_beside_the_defaults_and_carries_its_name(checked_out):
+    add_tiny(checked_out)
     before = metrics(checked_out)
     assert "tiny" in checked_out.run("mnist", "recipe").stdout
     output = checked_out.run("mnist", "recipe", "tiny").stdout
@@ -83,5 +87,10 @@ def test_a_recipe_runs_beside_the_defaults_and_carries_its_name(checked_out):
     assert "test_accuracy" in run.data.metrics
     assert metrics(checked_out) == before
     assert "tiny" in checked_out.run("dvc", "exp", "list", "--names-only").stdout
-    # By name once more: replaced, and nothing is trained.
+
+
+@pytest.mark.long
+def test_a_recipe_once_more_replaces_the_first_and_trains_nothing(checked_out):
+    add_tiny(checked_out)
+    assert "Running stage 'train-cnn'" in checked_out.run("mnist", "recipe", "tiny").stdout
     assert "Running stage 'train" not in checked_out.run("mnist", "recipe", "tiny").stdout

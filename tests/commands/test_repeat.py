@@ -7,7 +7,46 @@ import pytest
 
 from tests.project import MODELS, metrics, runs
 
+# Metrics that are a function of the seed, in place of all stages: DVC runs it as it runs those.
+MEASURE = """
+import json
+from pathlib import Path
+from ruamel.yaml import YAML
+seed = YAML(typ="safe").load(Path("params.yaml"))["runtime"]["seed"]
+values = {"test_accuracy": 0.9 + seed / 100, "test_loss": 0.5, "val_accuracy": 0.8, "gate_passed": True}
+Path("reports/metrics.json").write_text(json.dumps(dict.fromkeys(("mlp", "cnn", "random_forest"), values)))
+"""
+PIPELINE = """
+stages:
+  evaluate:
+    cmd: python measure.py
+    params: [runtime.seed]
+    metrics:
+      - reports/metrics.json: {cache: false, persist: true}
+"""
 
+
+def test_the_summary_has_mean_and_standard_deviation_of_the_seeds(clone):
+    (clone.folder / "measure.py").write_text(MEASURE)
+    (clone.folder / "dvc.yaml").write_text(PIPELINE)
+    clone.run("dvc", "repro")
+    clone.commit("measured")
+    output = clone.run("mnist", "repeat", "--seeds", "3").stdout
+    repeats = json.loads((clone.folder / "reports/repeats.json").read_text())
+    assert repeats["seeds"] == [0, 1, 2]
+    for model in MODELS:
+        accuracy = repeats[model]["test_accuracy"]
+        assert accuracy["values"] == pytest.approx([0.9, 0.91, 0.92])
+        assert (accuracy["mean"], accuracy["std"]) == pytest.approx((0.91, 0.01))
+        assert "gate_passed" not in repeats[model]
+    assert output.count("91.00% ± 1.00") == 3
+    assert "warning: MLflow does not have these trainings" in output
+    # The workspace stays as it was.
+    assert clone.run("git", "status", "--porcelain").stdout == " M reports/repeats.json\n"
+    assert clone.run("dvc", "exp", "list", "--names-only").stdout.count("repeat-seed-") == 3
+
+
+@pytest.mark.long
 def test_two_seeds_give_mean_and_standard_deviation(checked_out):
     output = checked_out.run("mnist", "repeat", "--seeds", "2").stdout
     repeats = json.loads((checked_out.folder / "reports/repeats.json").read_text())

@@ -45,18 +45,23 @@ def test_ui_names_a_port_that_is_taken(clone):
     assert "Traceback" not in done.stdout
 
 
-def test_ui_says_when_there_is_nothing_to_compare_or_no_server(clone):
+@pytest.mark.long
+def test_ui_says_when_there_is_nothing_to_compare(clone):
     port = free_port()
     url = f"http://127.0.0.1:{port}/health"
     with serving(clone, "mnist", "ui", "--port", str(port), url=url) as server:
         pass
     assert "no runs to compare yet" in server.stdout.read()
+
+
+def test_ui_says_when_there_is_no_server(clone):
     done = clone.run("mnist", "ui", check=False, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert done.returncode == 1
     assert "no answer from MLflow" in done.stdout
     assert "Traceback" not in done.stdout
 
 
+@pytest.mark.long
 def test_plain_mlflow_ui_finds_the_store(reproduced):
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -68,7 +73,7 @@ def test_plain_mlflow_ui_finds_the_store(reproduced):
         assert answer.json()["experiment"]["name"] == "digits"
 
 
-@pytest.mark.parametrize("name", ["cnn", "random-forest"])
+@pytest.mark.parametrize("name", ["cnn", pytest.param("random-forest", marks=pytest.mark.long)])
 def test_a_logged_model_answers_over_http(reproduced, name):
     import numpy as np
     from sklearn.datasets import load_digits

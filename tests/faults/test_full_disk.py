@@ -87,8 +87,9 @@ def test_a_record_for_mlflow_is_whole_or_not_there(tmp_path, monkeypatch):
         monkeypatch.chdir("/")
 
 
-def test_a_disk_that_fills_up_in_a_training(clone_on_a_small_disk, reproduced):
-    check_it_fails_and_goes_on(clone_on_a_small_disk, reproduced.folder, "train-mlp", 64 * 1024)
+@pytest.mark.parametrize("stage", ["train-random-forest", pytest.param("train-mlp", marks=pytest.mark.long)])
+def test_a_disk_that_fills_up_in_a_training(clone_on_a_small_disk, reproduced, stage):
+    check_it_fails_and_goes_on(clone_on_a_small_disk, reproduced.folder, stage, 64 * 1024)
 
 
 @pytest.mark.long

@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -171,6 +172,14 @@ def test_a_killed_training_ends_with_the_bytes_of_an_unbroken_one(checked_out):
     assert [(checked_out.folder / name).read_bytes() for name in OUTPUTS] == resumed
 
 
+def test_a_preparation_and_a_training_that_are_killed_end_as_if_nothing_had_been(without_store, reproduced):
+    # Else DVC would take the results from there.
+    shutil.rmtree(without_store.folder / ".dvc/cache/runs")
+    seconds = {"preprocess": 1.0, "train-cnn": 5.0}
+    kill_and_go_on(without_store, reproduced.folder, dict.fromkeys(seconds, 1), seconds, seed=0)
+
+
+@pytest.mark.long
 def test_a_pipeline_that_is_killed_three_times_ends_as_if_nothing_had_been(tmp_path, reproduced):
     clone = make_clone(tmp_path / "killed", SMALL)
     seconds = {"preprocess": 1.0, "train-cnn": 5.0, "evaluate": 5.0}

@@ -96,9 +96,11 @@ def test_a_server_that_loses_the_model_shows_no_password(checked_out, tmp_path_f
 
 def test_settings_of_git_and_dvc_stay_out_of_the_store(checked_out):
     checked_out.run("git", "remote", "add", "origin", f"https://user:{SECRET}@example.invalid/a.git")
-    checked_out.run("dvc", "remote", "add", "--default", "storage", f"https://user:{SECRET}@example.invalid/a")
-    checked_out.run("dvc", "remote", "modify", "storage", "password", SECRET)
-    checked_out.run("dvc", "remote", "modify", "--local", "storage", "password", SECRET)
+    # As `dvc remote add` and `dvc remote modify` write them, with --local and without.
+    remote = f"\n['remote \"storage\"']\n    url = https://user:{SECRET}@example.invalid/a\n    password = {SECRET}\n"
+    for name in ("config", "config.local"):
+        with (checked_out.folder / ".dvc" / name).open("a") as config:
+            config.write(remote)
     (checked_out.folder / ".env").write_text(f"PASSWORD={SECRET}\n")
     params = checked_out.folder / "params.yaml"
     params.write_text(params.read_text() + "# edited\n")

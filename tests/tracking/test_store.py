@@ -15,8 +15,7 @@ FOREST = ("python", "-m", "stages.train_random_forest")
 
 
 def test_a_deleted_experiment_is_said_with_the_way_back(checked_out):
-    checked_out.run(*FOREST)
-    identifier = client(checked_out).get_experiment_by_name("digits").experiment_id
+    identifier = client(checked_out).create_experiment("digits")
     client(checked_out).delete_experiment(identifier)
     assert f"mlflow experiments restore -x {identifier}" in checked_out.run(*FOREST).stdout
 

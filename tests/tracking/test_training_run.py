@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from mlflow.entities import Run
 
 from tests.conftest import Clone
 from tests.project import client, metrics, runs
@@ -35,6 +36,7 @@ def test_the_diff_has_the_code_and_nothing_that_git_does_not_know_elsewhere(chec
     assert "A  " not in checked_out.run("git", "status", "--porcelain").stdout
 
 
+@pytest.mark.long
 def test_a_run_without_its_model_stands_for_it_once_it_has_it(checked_out):
     # MLflow's folder for models cannot be written: the run breaks off when the model is logged.
     checked_out.run(*FOREST, MLFLOW_TRACKING_URI=f"sqlite:///{checked_out.folder / 'mlflow.db'}")
@@ -58,8 +60,9 @@ def test_a_run_without_its_model_stands_for_it_once_it_has_it(checked_out):
     assert repeat.data.tags["dvc.repeat_of"] == whole.info.run_id
 
 
-def test_with_the_best_weights_the_latest_values_are_the_models(checked_out):
-    checked_out.set_params(
+def check_the_best_weights(clone: Clone, *command: str) -> Run:
+    """Train the MLP with `command`, the best epoch hardly the last one, and return its run, which has that epoch's."""
+    clone.set_params(
         {
             "train.mlp.weights": "best",
             "train.mlp.optimizer.learning_rate": 0.5,
@@ -67,12 +70,22 @@ def test_with_the_best_weights_the_latest_values_are_the_models(checked_out):
             "train.mlp.test_time_shift": 0,
         }
     )
-    checked_out.run("dvc", "repro")
-    (run,) = runs(checked_out)["mlp"]
-    history = pd.read_csv(checked_out.folder / "reports/mlp/history.csv")
+    clone.run(*command)
+    (run,) = runs(clone)["mlp"]
+    history = pd.read_csv(clone.folder / "models/mlp_history.csv")
     best = history["val_loss"].idxmin()
     assert run.data.tags["weights_of_epoch"] == str(best + 1)
     assert run.data.metrics["val_accuracy"] == pytest.approx(history["val_accuracy"][best])
+    return run
+
+
+def test_with_the_best_weights_the_latest_values_are_those_of_their_epoch(checked_out):
+    check_the_best_weights(checked_out, "python", "-m", "stages.train_mlp")
+
+
+@pytest.mark.long
+def test_with_the_best_weights_the_latest_values_are_the_models(checked_out):
+    run = check_the_best_weights(checked_out, "dvc", "repro")
     assert run.data.metrics["val_accuracy"] == pytest.approx(metrics(checked_out)["mlp"]["val_accuracy"])
 
 

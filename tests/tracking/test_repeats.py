@@ -1,0 +1,30 @@
+"""The run that says what several seeds say together, on a store with their trainings."""
+
+from stages.tracking import record as records
+from stages.tracking.publish import publish_all
+from stages.tracking.repeats import record_repeats
+from stages.tracking.store import connect
+from tests.tracking.conftest import published, training
+
+SUMMARY = {"mlp": {"test_accuracy": {"mean": 0.91, "std": 0.01, "values": [0.9, 0.92]}}}
+
+
+def test_it_stands_once_beside_the_trainings(clone, monkeypatch):
+    monkeypatch.setenv("DVC_EXP_NAME", "repeat-seed-1")
+    training()
+    publish_all(records.waiting())
+    for _ in range(2):
+        assert record_repeats("repeat", [0, 1], SUMMARY)
+    (trained,), (together,) = published("mlp"), published("repeat: 2 seeds")
+    assert trained["tags"]["dvc.experiment"] == "repeat-seed-1"
+    assert together["status"] == "FINISHED"
+    assert together["metrics"] == {
+        "mlp.test_accuracy": [(0, 0.9), (1, 0.92)],
+        "mlp.test_accuracy.mean": [(0, 0.91)],
+        "mlp.test_accuracy.std": [(0, 0.01)],
+    }
+
+
+def test_without_the_trainings_there_is_none(clone):
+    assert not record_repeats("repeat", [0, 1], SUMMARY)
+    assert not list(connect().MlflowClient().search_runs(["0"]))
