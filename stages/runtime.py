@@ -50,7 +50,6 @@ def jit_compile() -> bool | str:
     TensorFlow goes without XLA: on a CPU it makes dropout and convolutions 5-8 times slower
     (measured), and on a GPU the deterministic operations exclude it.
     """
-
     return False if backend() == "tensorflow" else "auto"
 
 
@@ -58,10 +57,10 @@ def make_train_steps(model, batch_size: int) -> Callable[[np.ndarray, np.ndarray
     """Return a function that trains the compiled `model` on images and labels, in steps of `batch_size`.
 
     The model's optimizer must be built. The function returns the mean loss and metrics over these images. Under
-    TensorFlow all the steps of a call are one graph: what Keras' `fit` does between two steps takes up to half of the
-    time of a small network (measured).
+    TensorFlow all the steps of a call are one graph. Keras' own `fit` with `steps_per_execution=16` makes the same
+    bytes, and takes 3.3 s for an epoch of the default MLP instead of 2.3 s, 8.5 s for one of the CNN instead of 6.3 s
+    (medians of three rounds, full MNIST, 2 busy cores).
     """
-
     if backend() == "tensorflow":
         return _tensorflow_train_steps(model, batch_size)
 

@@ -6,6 +6,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from stages.process.errors import UserError, one_line
 
@@ -53,6 +54,16 @@ def read_member(path: Path, name: str, members: str) -> bytes:
         if sum(member.file_size for member in archive.infolist()) > EXPANSION * path.stat().st_size:
             raise ValueError(f"unpacked it is more than {EXPANSION} times as large")
         return archive.read(name)
+
+
+def check_parts(content: Any, check: Callable[[dict[str, Any]], None]) -> None:
+    """Call `check` with each mapping in the JSON `content`, at any depth; it raises `ValueError` for a foreign one."""
+    if isinstance(content, dict):
+        check(content)
+        content = list(content.values())
+    if isinstance(content, list):
+        for part in content:
+            check_parts(part, check)
 
 
 def unusable(path: Path, error: Exception) -> UserError:
