@@ -19,10 +19,9 @@ def pixels(images: np.ndarray) -> np.ndarray:
 def gradient_histograms(images: np.ndarray) -> np.ndarray:
     """Return the histograms of oriented gradients of float images from 0 to 1: float32 (n, 324).
 
-    The image is cut into 4x4 cells of whole pixels (an image that 4 does not divide is stretched first);
-    each 2x2 neighbours are normalized together. Whole numbers: a forest finds its splits in a third of the time,
-    with no loss of accuracy (measured). (Dalal & Triggs, "Histograms of Oriented Gradients for
-    Human Detection", 2005.)
+    The image is cut into 4x4 cells of whole pixels (an image that 4 does not divide is stretched first); each 2x2
+    neighbours are normalized together. Whole numbers: a forest finds its splits in a third of the time, with no loss of
+    accuracy (measured). (Dalal & Triggs, "Histograms of Oriented Gradients for Human Detection", 2005.)
     """
     import cv2
 

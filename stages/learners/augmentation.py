@@ -19,9 +19,8 @@ cv2.setNumThreads(1)
 class Augmentation:
     """Moves the pixels of each image by a random affine map plus a smooth random field.
 
-    All is one displacement of the positions (after Simard, Steinkraus & Platt, "Best Practices for
-    Convolutional Neural Networks Applied to Visual Document Analysis", 2003), so that each image is
-    interpolated once.
+    All is one displacement of the positions (after Simard, Steinkraus & Platt, "Best Practices for Convolutional Neural
+    Networks Applied to Visual Document Analysis", 2003), so that each image is interpolated once.
     """
 
     def __init__(self, params: AugmentationParams, height: int, width: int):
