@@ -16,7 +16,7 @@ PROJECT = Path(__file__).parent.parent
 # The measurements depend on these.
 MEASURED = (
     "benchmarks/peers",
-    *(f"benchmarks/{name}.py" for name in ("accuracy", "fit", "ours", "pipeline", "scaling")),
+    *(f"benchmarks/{name}.py" for name in ("fit", "ours", "pipeline", "scaling")),
     "commands",
     "dvc.yaml",
     "params.yaml",

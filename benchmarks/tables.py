@@ -21,7 +21,7 @@ PACKAGES = ("dvc", "keras", "tensorflow", "mlflow", "scikit-learn", "numpy", "op
 def write_readme(results: Results) -> None:
     """Replace the part below the mark in benchmarks/README.md."""
     head, _, _ = README.read_text(encoding="utf-8").partition(MARK)
-    blocks = [block for table in (_where, _fit, _forest, _pipeline, _scaling, _accuracy) for block in table(results)]
+    blocks = [block for table in (_where, _fit, _forest, _pipeline, _scaling) for block in table(results)]
     README.write_text(head + MARK + "\n" + "\n\n".join(blocks) + "\n", encoding="utf-8")
 
 
@@ -98,45 +98,22 @@ def _scaling(results: Results) -> Iterator[str]:
         f"## Cost in proportion\n\nA tenth of the images is for validation; rounds: {rounds}. An epoch is one after "
         "the first, which also builds the graph; for the forest it is the whole training, which grows as n log n."
     )
-    rows = []
-    for stage in STAGES:
-        records = {images: [each[stage] for each in results.records[f"{images} images"]] for images in IMAGES}
-        trains = records[IMAGES[0]][0]["epoch_seconds"] is not None
-        rows.append(
-            (
-                stage,
-                *(
-                    f"{_median(records[images], 'epoch_seconds') / (0.9 * images) * 1e6:.0f}" if trains else ""
-                    for images in IMAGES
-                ),
-                *(f"{_median(records[images], 'peak_mib'):.0f}" for images in IMAGES),
-            )
-        )
     yield _table(
         (
             "stage",
             *(f"{images:,}: µs per image and epoch" for images in IMAGES),
             *(f"{images:,}: peak MiB" for images in IMAGES),
         ),
-        rows,
+        [(stage, *(_of_stage(results, stage))) for stage in STAGES],
     )
 
 
-def _accuracy(results: Results) -> Iterator[str]:
-    rows = []
-    for name in ("defaults", "accurate"):
-        for record in results.records.get(f"{name}, 5 seeds", []):
-            for model in ("mlp", "cnn", "random_forest"):
-                test, validation = (record[model][f"{split}_accuracy"] for split in ("test", "val"))
-                each = " ".join(f"{value:.2%}" for value in test["values"])
-                rows.append((name, model, _spread(test), _spread(validation), each))
-    if rows:
-        yield "## Accuracy over five seeds\n\nMean ± standard deviation."
-        yield _table(("params", "model", "test accuracy", "validation accuracy", "test accuracy of each seed"), rows)
-
-
-def _spread(figure: Record) -> str:
-    return f"{figure['mean']:.2%} ± {100 * figure['std']:.2f}"
+def _of_stage(results: Results, stage: str) -> Iterator[str]:
+    records = {images: [each[stage] for each in results.records[f"{images} images"]] for images in IMAGES}
+    for images, found in records.items():
+        trains = found[0]["epoch_seconds"] is not None
+        yield f"{_median(found, 'epoch_seconds') / (0.9 * images) * 1e6:.0f}" if trains else ""
+    yield from (f"{_median(found, 'peak_mib'):.0f}" for found in records.values())
 
 
 def _median(records: list[Record], name: str) -> float:

@@ -135,9 +135,8 @@ def _md5(path: Path) -> str:
 
 
 def _git(folder: Path, *arguments: str) -> None:
-    done = subprocess.run(
-        ("git", *arguments), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
+    together = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    done = subprocess.run(("git", *arguments), cwd=folder, check=False, **together)
     if done.returncode:
         raise UserError(f"git {arguments[0]} failed: {done.stdout.strip().splitlines()[-1]}")
 

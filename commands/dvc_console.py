@@ -1,4 +1,4 @@
-"""DVC as a command of its own, for what it shows on the console."""
+"""DVC as a command of its own, so that it shows its progress on the console."""
 
 import os
 import subprocess

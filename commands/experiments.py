@@ -19,7 +19,7 @@ RECIPES = Path("recipes")
 def run_experiment(name: str, params: dict[str, Any]) -> dict[str, dict[str, float]]:
     """Run the pipeline with `params` (dotted keys) as the experiment `name`, and return its metrics.
 
-    An earlier experiment of that name is replaced; what it trained is in DVC's cache. Raises `UserError` where the
+    An earlier experiment of that name is replaced; DVC's cache keeps its models. Raises `UserError` where the
     params are not valid or the pipeline fails.
     """
     # DVC would report a mistake in its own words, and only when the stage that it concerns has its turn.

@@ -72,7 +72,7 @@ def _check_state() -> None:
         # The first cause comes before its consequences.
         for stage, entries in sorted(status.items(), key=lambda item: item[0] == "evaluate")
         for path, what in _changes(entries)
-        # Whether DVC has a copy is no matter here, nor are the raw images.
+        # It does not matter here that DVC has no copy, nor that the raw images are gone.
         if what != "not in cache" and (path, what) != (str(RAW), "deleted")
     ]
     if changes:

@@ -73,15 +73,13 @@ def _file(recipe: str | None) -> Path:
 
 def _summary(values: list[dict[str, float]]) -> dict[str, dict]:
     """Return mean, standard deviation (of a sample: n - 1) and the value of each seed, by metric."""
+    # Counts and marks do not spread.
+    by_metric = {
+        metric: [each[metric] for each in values] for metric, one in values[0].items() if isinstance(one, float)
+    }
     return {
-        metric: {
-            "mean": statistics.fmean(each[metric] for each in values),
-            "std": statistics.stdev(each[metric] for each in values),
-            "values": [each[metric] for each in values],
-        }
-        for metric in values[0]
-        # Counts and marks do not spread.
-        if isinstance(values[0][metric], float)
+        metric: {"mean": statistics.fmean(found), "std": statistics.stdev(found), "values": found}
+        for metric, found in by_metric.items()
     }
 
 

@@ -42,15 +42,8 @@ def run(arguments: argparse.Namespace) -> None:
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
     # Not an argument: every user of the machine sees those, and a URI may hold a password.
     store = {"MLFLOW_BACKEND_STORE_URI": uri}
-    server = subprocess.Popen(
-        (
-            sys.executable, "-m", "mlflow", "ui",
-            "--host", arguments.host,
-            "--port", str(arguments.port),
-            "--uvicorn-opts", "--log-level warning",
-        ),
-        env={**quiet, **os.environ, **store},
-    )  # fmt: skip
+    where = ("--host", arguments.host, "--port", str(arguments.port), "--uvicorn-opts", "--log-level warning")
+    server = subprocess.Popen((sys.executable, "-m", "mlflow", "ui", *where), env={**quiet, **os.environ, **store})
     try:
         code = server.wait()
     except KeyboardInterrupt:

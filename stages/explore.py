@@ -57,21 +57,12 @@ def _show_images(folder: Path, training: Split, components: np.ndarray, info: Da
     draw_tiles(means, names, folder / "mean_images.png", f"{info.dataset}: mean image of each class", columns=5)
     first = [members[:IMAGES_PER_CLASS] for members in of_class]
     farthest = [far.loc[far["class"] == label, "index"] for label in range(len(names))]
-    for file, rows, words in (
-        ("examples", first, "training images"),
-        ("outliers", farthest, "farthest from their class"),
-    ):
+    drawn = (("examples", first, "training images"), ("outliers", farthest, "farthest from their class"))
+    for file, rows, words in drawn:
         # A row for each class, whose name stands over its first image.
-        captions = [
-            name if not column else "" for name, row in zip(names, rows, strict=True) for column in range(len(row))
-        ]
-        draw_tiles(
-            training.images[np.concatenate(rows)],
-            captions,
-            folder / f"{file}.png",
-            f"{info.dataset}: {words}",
-            columns=IMAGES_PER_CLASS,
-        )
+        captions = [text for name, row in zip(names, rows, strict=True) for text in (name, *[""] * (len(row) - 1))]
+        images, path = training.images[np.concatenate(rows)], folder / f"{file}.png"
+        draw_tiles(images, captions, path, f"{info.dataset}: {words}", columns=IMAGES_PER_CLASS)
     far["class"] = far["class"].map(dict(enumerate(names)))
     far.round(4).to_csv(folder / "outliers.csv", index=False)
 

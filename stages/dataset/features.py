@@ -1,4 +1,4 @@
-"""What the random forest sees of an image."""
+"""The features of an image that the random forest is trained on."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ import numpy as np
 # The grid that the image is cut into, and the directions that a gradient is sorted into.
 CELLS = 4
 ORIENTATIONS = 9
-# What stands for 1; no value of a normalized block comes near it.
+# This number stands for 1; no value of a normalized block comes near it.
 LEVELS = 64
 
 

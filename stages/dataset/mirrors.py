@@ -33,9 +33,9 @@ class NoMirrorReached(Exception):
 
 
 class _Failure(Exception):
-    """Why a mirror did not deliver the file: without more said, it has none or another one.
+    """The reason for which a mirror did not give the file.
 
-    It has `answered` or not; to try `again` may help or not; it may be no use to ask it for `others`.
+    `answered`: there was an answer at all. `again`: another attempt may help. `others`: it may have other files.
     """
 
     def __init__(self, reason: str, *, answered: bool = True, again: bool = False, others: bool = True):

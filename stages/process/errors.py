@@ -1,4 +1,4 @@
-"""What the user has to change, said in a line or two."""
+"""Errors that the user can mend, and their one or two lines."""
 
 import os
 import re

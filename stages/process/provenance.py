@@ -1,4 +1,4 @@
-"""Where a result comes from: the repository, the commit, the machine."""
+"""The origin of a result: the repository, the commit, the code, the machine."""
 
 import hashlib
 import io
@@ -10,11 +10,11 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-# What a run makes itself: a change there does not make the commit another one.
+# A run makes these itself: a change there does not make the commit another one.
 MADE_BY_RUNS = (":!dvc.lock", ":!reports")
-# Where DVC's remote is, and perhaps how to get in: nothing that changes a result, and nothing for the store.
+# They name DVC's remote, and perhaps the way in: nothing that changes a result, and nothing for the store.
 SETTINGS = (":!.dvc",)
-# Where a file that git does not know yet can change a result; others may be large, or secret.
+# A file here can change a result although git does not know it yet; others may be large, or secret.
 CODE = ("stages",)
 # A diff that git apply takes, whatever the user's settings make of it on the screen.
 PLAIN_DIFF = (

@@ -26,7 +26,7 @@ ENTRY = "outbox.entry"
 class _Published:
     """All that MLflow has acknowledged to this process of a run that goes on.
 
-    Where nothing is known all is published again: MLflow drops or overwrites what it has.
+    Where nothing is known all is published again: MLflow drops or overwrites repetitions.
     """
 
     run_id: str
@@ -39,7 +39,7 @@ _published: dict[Path, _Published] = {}
 
 
 def publish_all(found: list[Path]) -> list[Path]:
-    """Publish the records, in this order, choose the champions of what they evaluate, and return those that changed.
+    """Publish the records, in this order, choose the champions of the evaluated data, and return those that changed.
 
     Raises what MLflow raises: at once where it cannot be reached; where it refuses a record, the first refusal, once
     all others are published.

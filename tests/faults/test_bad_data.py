@@ -59,7 +59,7 @@ def manifest(content: object) -> Callable[[bytes], bytes]:
     return lambda good: content if isinstance(content, bytes) else json.dumps(content).encode()
 
 
-# What happens to data/raw, which file the error names, and what it says of it.
+# The damage to data/raw, the file that the error names, and its words.
 FAULTS = {
     "cut short": (rewritten(TRAIN_IMAGES, lambda good: good[:-9]), TRAIN_IMAGES, "not a whole gzip file"),
     "a second file after it": (rewritten(TRAIN_IMAGES, lambda good: good + good), TRAIN_IMAGES, "more values"),
@@ -115,7 +115,7 @@ FAULTS = {
     ),
 }
 
-# What hardly ever happens.
+# Hardly ever seen.
 RARE = {
     "a second file after it",
     "a class is gone",

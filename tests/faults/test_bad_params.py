@@ -80,7 +80,7 @@ BYTES = st.sampled_from([snippet.encode(errors="surrogatepass") for snippet in S
 
 
 def spans(text: str, key: str) -> tuple[slice, slice]:
-    """Where the dotted `key` of params.yaml and its value stand in `text`; of a list the first entry is meant."""
+    """The place of the dotted `key` of params.yaml and its value in `text`; of a list the first entry is meant."""
     node, name = YAML(typ="safe", pure=True).compose(text), None
     for part in key.split("."):
         while node.id == "sequence":
