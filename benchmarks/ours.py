@@ -60,10 +60,7 @@ def _network(model: str, params: Params):
     training, validation = load_split("train"), load_split("validation")
 
     def fit() -> keras.Model:
-        trained, *_ = train(
-            model, network, section, training, validation, seed=params.runtime.seed, on_epoch=lambda *_: None
-        )
-        return trained
+        return train(model, network, section, training, validation, params.runtime.seed, lambda *_: None)[0]
 
     return fit, lambda trained, images: trained.predict(images, batch_size=1000, verbose=0)
 

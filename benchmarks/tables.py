@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.fit import FOREST, OTHER_TRAININGS, ROUNDS
+from benchmarks.fit import BESIDE_R, OTHER_TRAININGS, ROUNDS
 from benchmarks.results import Record, Results
 from benchmarks.scaling import IMAGES, STAGES
 from stages.fingerprints import versions
@@ -50,7 +50,7 @@ def _fit(results: Results) -> Iterator[str]:
 
 def _forest(results: Results) -> Iterator[str]:
     theirs = results.records.get("peer random_forest.R", [])
-    rows = [row for name, _ in FOREST for row in _beside(results, name, "peers/random_forest.R", theirs)]
+    rows = [row for name, _ in BESIDE_R for row in _beside(results, name, "peers/random_forest.R", theirs)]
     if rows:
         yield "R's `randomForest`, once, on the same 3,000 images."
         yield _table(("pipeline", "seconds", "test accuracy", "R", *BESIDE), rows)

@@ -108,14 +108,10 @@ def load_checkpoint(path: Path, network: keras.Model) -> Progress | None:
             arrays = dict(file)
         if any(arrays[name].shape != tuple(variable.shape) for name, variable in variables.items()):
             raise ValueError("other shapes")
-        history = {
-            name.removeprefix("history_"): values.tolist()
-            for name, values in arrays.items()
-            if name.startswith("history_")
-        }
+        history = {name: arrays[f"history_{name}"].tolist() for name in HISTORY}
         weights = [arrays[f"best_{number}"] for number in range(sum(name.startswith("best_") for name in arrays))]
         progress = Progress(history, weights or None)
-        if history.keys() != set(HISTORY) or {len(values) for values in history.values()} != {progress.epochs or 1}:
+        if {len(values) for values in history.values()} != {progress.epochs or 1}:
             raise ValueError("its history is not whole")
     except (FileNotFoundError, NotADirectoryError):
         return None
