@@ -2,23 +2,22 @@
 
     uv run python -m benchmarks [PART …]
 
-Parts: fit (training times and accuracy beside the peers), pipeline (the cold run and what is added to the stages'
-own work), scaling (15,000 to 60,000 images), accuracy (five seeds of the defaults and of the recipe accurate).
-Without a part, all: some hours.
+Parts: fit (training times and accuracy beside the peers), pipeline (the cold run, and the one with nothing to do),
+scaling (15,000 to 60,000 images). Without a part, all: some hours.
 
-It measures what is committed. What was measured for the same code on this machine is kept in benchmarks/rounds/ and not
-measured again; --fresh forgets it. Needs DATA_MIRROR or a network; R's part is skipped where Rscript or its package
-randomForest is missing.
+It measures the commit. Measurements of the same code on this machine are kept in benchmarks/rounds/ and not made again;
+--fresh forgets them. Needs DATA_MIRROR or a network; R's part is skipped where Rscript or its package randomForest is
+missing.
 """
 
 import argparse
 import sys
 
-from benchmarks import accuracy, fit, pipeline, scaling
+from benchmarks import fit, pipeline, scaling
 from benchmarks.results import Results
 from benchmarks.tables import write_readme
 
-PARTS = {"fit": fit, "pipeline": pipeline, "scaling": scaling, "accuracy": accuracy}
+PARTS = {"fit": fit, "pipeline": pipeline, "scaling": scaling}
 
 
 def main() -> None:

@@ -11,8 +11,9 @@ import numpy as np
 from benchmarks.results import PROJECT, WORK, Record, Results, clone, last_json, run
 
 PEERS = PROJECT / "benchmarks" / "peers"
-PLAIN_FOREST = [f"train.random_forest.{value}" for value in ("features=pixels", "n_estimators=100", "bootstrap=true")]
-# Peer, rounds, and what runs beside it: name, model, params, and the share of validation images.
+FOREST = "random_forest"
+PLAIN = [f"train.random_forest.{value}" for value in ("features=pixels", "n_estimators=100", "bootstrap=true")]
+# Peer, rounds, and the trainings beside it: name, model, params, and the share of validation images.
 # The peers of slides-mlp and notes-2023 split off 0.2, as these write-ups do, the others 0.1.
 ROUNDS = [
     ("poster_2018", 5, [("poster-2018", "mlp", ["poster-2018"], 0.1)]),
@@ -21,18 +22,11 @@ ROUNDS = [
     ("notes_2023", 3, [("notes-2023", "mlp", ["notes-2023"], 0.2), ("fast MLP", "mlp", ["fast"], 0.1)]),
     ("keras_example", 3, [("keras-example", "cnn", ["keras-example"], 0.1), ("fast CNN", "cnn", ["fast"], 0.1)]),
     ("slides_cnn", 3, [("slides-cnn, 1 epoch", "cnn", ["slides-cnn", "train.cnn.epochs=1"], 0.1)]),
-    (
-        "sklearn_forest",
-        3,
-        [
-            ("plain forest", "random_forest", PLAIN_FOREST, 0.1),
-            ("default forest", "random_forest", [], 0.1),
-        ],
-    ),
+    ("sklearn_forest", 3, [("plain forest", FOREST, PLAIN, 0.1), ("default forest", FOREST, [], 0.1)]),
 ]
-# What runs beside a script that trains something else.
+# These run beside a script that trains something else.
 OTHER_TRAININGS = {"fast MLP", "fast CNN", "default forest"}
-FOREST = [
+BESIDE_R = [
     ("blog-forest", ["blog-forest"]),
     ("fast forest, 3,000 images", ["fast", "train.random_forest.train_samples=3000"]),
 ]
@@ -47,8 +41,8 @@ def measure(results: Results) -> None:
                 _round(results, number, peer, ours, folders)
     results.measure("peer random_forest.R", 1, partial(_r, folders[0.1]))
     for number in range(1, 6):
-        for name, changes in FOREST:
-            forest = partial(_ours, folders[0.1], "random_forest", *changes, "runtime.seed=0")
+        for name, changes in BESIDE_R:
+            forest = partial(_ours, folders[0.1], FOREST, *changes, "runtime.seed=0")
             results.measure(name, number, forest)
 
 

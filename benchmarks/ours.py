@@ -60,10 +60,7 @@ def _network(model: str, params: Params):
     training, validation = load_split("train"), load_split("validation")
 
     def fit() -> keras.Model:
-        trained, *_ = train(
-            model, network, section, training, validation, seed=params.runtime.seed, on_epoch=lambda *_: None
-        )
-        return trained
+        return train(model, network, section, training, validation, params.runtime.seed, lambda *_: None)[0]
 
     return fit, lambda trained, images: trained.predict(images, batch_size=1000, verbose=0)
 
@@ -81,7 +78,7 @@ def _forest(params: Params):
     def fit() -> RandomForestClassifier:
         forest = grow(section, seed, FEATURES[section.features](training.images), training.labels)
         if section.train_samples:
-            # What R's importance = TRUE computes while it grows the forest on so many images.
+            # R's importance = TRUE computes this while it grows the forest on so many images.
             _ = forest.feature_importances_
         return forest
 

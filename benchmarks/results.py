@@ -1,4 +1,4 @@
-"""What has been measured, kept after every single measurement, and the clone that it is measured in."""
+"""The measurements, kept after every single one, and the clone that they are made in."""
 
 import json
 import os
@@ -9,14 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stages.process.provenance import cores, cpu_name
+from stages.process.provenance import cores, processor
 
 WORK = Path(__file__).parent / "rounds"
 PROJECT = Path(__file__).parent.parent
-# What the measurements depend on.
+# The measurements depend on these.
 MEASURED = (
     "benchmarks/peers",
-    *(f"benchmarks/{name}.py" for name in ("accuracy", "fit", "ours", "own_work", "pipeline", "scaling")),
+    *(f"benchmarks/{name}.py" for name in ("fit", "ours", "pipeline", "scaling")),
     "commands",
     "dvc.yaml",
     "params.yaml",
@@ -33,7 +33,7 @@ class Results:
     def __init__(self, fresh: bool = False):
         self.state = state(PROJECT)
         self.commit = git("rev-parse", "HEAD")
-        self.machine = f"{cpu_name()}, {cores()} cores"
+        self.machine = f"{processor()}, {cores()} cores"
         self.file = WORK / "results.json"
         self.records: dict[str, list[Record]] = {}
         WORK.mkdir(exist_ok=True)
@@ -87,7 +87,7 @@ def environment() -> dict[str, str]:
 
 
 def run(*command: str, folder: Path) -> str:
-    """Run `command` in `folder` and return its standard output; on failure show what it said."""
+    """Run `command` in `folder` and return its standard output; on failure show the end of it."""
     done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(command)} failed in {folder}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
@@ -95,5 +95,5 @@ def run(*command: str, folder: Path) -> str:
 
 
 def last_json(output: str) -> Record:
-    """Return what the last line says."""
+    """Return the record in the last line."""
     return json.loads(output.strip().splitlines()[-1])

@@ -26,7 +26,7 @@ def measure(results: Results) -> None:
 def _stages(images: int) -> Record:
     """Run the stages on the first `images` of MNIST's training images, a tenth of them for validation.
 
-    Preprocess has no choice but to take all 60,000.
+    Preprocess takes all 60,000.
     """
     folder = clone("scaling")
     params = folder / "params.yaml"
@@ -41,9 +41,8 @@ def _stages(images: int) -> Record:
 
 def _stage(stage: str, folder: Path) -> Record:
     start = time.perf_counter()
-    process = subprocess.Popen(
-        (sys.executable, "-m", f"stages.{stage}"), cwd=folder, env=environment(), stdout=subprocess.PIPE, text=True
-    )
+    command = (sys.executable, "-m", f"stages.{stage}")
+    process = subprocess.Popen(command, cwd=folder, env=environment(), stdout=subprocess.PIPE, text=True)
     output = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -63,12 +62,9 @@ def _epoch_seconds(stage: str, folder: Path, output: str) -> float | None:
     if not stage.startswith("train_"):
         return None
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("mnist")
-    name = stage.removeprefix("train_")
-    newest = ["attributes.start_time DESC"]
-    (run,) = client.search_runs(
-        experiment.experiment_id, f"attributes.run_name = '{name}'", max_results=1, order_by=newest
-    )
+    experiment = client.get_experiment_by_name("mnist").experiment_id
+    of_stage = f"attributes.run_name = '{stage.removeprefix('train_')}'"
+    (run,) = client.search_runs([experiment], of_stage, max_results=1, order_by=["attributes.start_time DESC"])
     ends = {point.step: point.timestamp for point in client.get_metric_history(run.info.run_id, "val_loss")}
     return round((ends[EPOCHS] - ends[1]) / 1000 / (EPOCHS - 1), 3)
 

@@ -6,22 +6,22 @@ import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.fit import FOREST, OTHER_TRAININGS, ROUNDS
+from benchmarks.fit import BESIDE_R, OTHER_TRAININGS, ROUNDS
 from benchmarks.results import Record, Results
 from benchmarks.scaling import IMAGES, STAGES
 from stages.fingerprints import versions
 
 README = Path(__file__).parent / "README.md"
-# What stands above it is written by hand.
+# People write the part above it.
 MARK = "<!-- From here on written by `python -m benchmarks`. -->\n"
 BESIDE = ("seconds", "test accuracy", "times faster", "rounds")
 PACKAGES = ("dvc", "keras", "tensorflow", "mlflow", "scikit-learn", "numpy", "opencv-python-headless")
 
 
 def write_readme(results: Results) -> None:
-    """Replace what stands below the mark in benchmarks/README.md."""
+    """Replace the part below the mark in benchmarks/README.md."""
     head, _, _ = README.read_text(encoding="utf-8").partition(MARK)
-    blocks = [block for table in (_where, _fit, _forest, _pipeline, _scaling, _accuracy) for block in table(results)]
+    blocks = [block for table in (_where, _fit, _forest, _pipeline, _scaling) for block in table(results)]
     README.write_text(head + MARK + "\n" + "\n\n".join(blocks) + "\n", encoding="utf-8")
 
 
@@ -50,7 +50,7 @@ def _fit(results: Results) -> Iterator[str]:
 
 def _forest(results: Results) -> Iterator[str]:
     theirs = results.records.get("peer random_forest.R", [])
-    rows = [row for name, _ in FOREST for row in _beside(results, name, "peers/random_forest.R", theirs)]
+    rows = [row for name, _ in BESIDE_R for row in _beside(results, name, "peers/random_forest.R", theirs)]
     if rows:
         yield "R's `randomForest`, once, on the same 3,000 images."
         yield _table(("pipeline", "seconds", "test accuracy", "R", *BESIDE), rows)
@@ -77,23 +77,17 @@ def _beside(results: Results, name: str, peer: str, theirs: list[Record]) -> lis
 
 
 def _pipeline(results: Results) -> Iterator[str]:
-    cold, own, idle = (results.records.get(name, []) for name in ("cold", "own work", "nothing to do"))
-    if not (cold and own and idle):
+    cold, idle = (results.records.get(name, []) for name in ("cold", "nothing to do"))
+    if not (cold and idle):
         return
-    stages = {stage: _median(own, stage) for stage in own[0]}
-    work, all_of_it = sum(stages.values()), _median(cold, "seconds")
-    yield f"## The pipeline\n\nMedians; rounds: {min(len(own), len(cold))}, with nothing to do {len(idle)}."
+    yield f"## The pipeline\n\nMedians; rounds: {len(cold)}, with nothing to do {len(idle)}."
     yield _table(
-        ("what", "seconds"),
+        ("`dvc repro`", "seconds"),
         [
-            ("`dvc repro` of everything, nothing there before", f"{all_of_it:.1f}"),
-            ("the stages' own work, in one process, without DVC, MLflow and imports", f"{work:.1f}"),
-            ("what DVC, MLflow and start-up add", f"{all_of_it - work:.1f}"),
-            ("allowed: 10 % plus 20 s", f"{0.1 * work + 20:.1f}"),
-            ("`dvc repro` with nothing to do", f"{_median(idle, 'seconds'):.2f}"),
+            ("of everything, nothing there before", f"{_median(cold, 'seconds'):.1f}"),
+            ("with nothing to do", f"{_median(idle, 'seconds'):.2f}"),
         ],
     )
-    yield "Own work by stage: " + ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in stages.items()) + "."
 
 
 def _scaling(results: Results) -> Iterator[str]:
@@ -104,45 +98,22 @@ def _scaling(results: Results) -> Iterator[str]:
         f"## Cost in proportion\n\nA tenth of the images is for validation; rounds: {rounds}. An epoch is one after "
         "the first, which also builds the graph; for the forest it is the whole training, which grows as n log n."
     )
-    rows = []
-    for stage in STAGES:
-        records = {images: [each[stage] for each in results.records[f"{images} images"]] for images in IMAGES}
-        trains = records[IMAGES[0]][0]["epoch_seconds"] is not None
-        rows.append(
-            (
-                stage,
-                *(
-                    f"{_median(records[images], 'epoch_seconds') / (0.9 * images) * 1e6:.0f}" if trains else ""
-                    for images in IMAGES
-                ),
-                *(f"{_median(records[images], 'peak_mib'):.0f}" for images in IMAGES),
-            )
-        )
     yield _table(
         (
             "stage",
             *(f"{images:,}: µs per image and epoch" for images in IMAGES),
             *(f"{images:,}: peak MiB" for images in IMAGES),
         ),
-        rows,
+        [(stage, *(_of_stage(results, stage))) for stage in STAGES],
     )
 
 
-def _accuracy(results: Results) -> Iterator[str]:
-    rows = []
-    for name in ("defaults", "accurate"):
-        for record in results.records.get(f"{name}, 5 seeds", []):
-            for model in ("mlp", "cnn", "random_forest"):
-                test, validation = (record[model][f"{split}_accuracy"] for split in ("test", "val"))
-                each = " ".join(f"{value:.2%}" for value in test["values"])
-                rows.append((name, model, _spread(test), _spread(validation), each))
-    if rows:
-        yield "## Accuracy over five seeds\n\nMean ± standard deviation."
-        yield _table(("params", "model", "test accuracy", "validation accuracy", "test accuracy of each seed"), rows)
-
-
-def _spread(figure: Record) -> str:
-    return f"{figure['mean']:.2%} ± {100 * figure['std']:.2f}"
+def _of_stage(results: Results, stage: str) -> Iterator[str]:
+    records = {images: [each[stage] for each in results.records[f"{images} images"]] for images in IMAGES}
+    for images, found in records.items():
+        trains = found[0]["epoch_seconds"] is not None
+        yield f"{_median(found, 'epoch_seconds') / (0.9 * images) * 1e6:.0f}" if trains else ""
+    yield from (f"{_median(found, 'peak_mib'):.0f}" for found in records.values())
 
 
 def _median(records: list[Record], name: str) -> float:

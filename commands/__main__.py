@@ -1,4 +1,4 @@
-"""`uv run mnist`: what a person types besides dvc."""
+"""`uv run mnist`: the commands besides dvc."""
 
 import argparse
 
@@ -10,7 +10,7 @@ def main() -> None:
         # Here, so that Ctrl-C during the imports is caught.
         from commands import checkout, publish, recipe, repeat, ui
 
-        parser = argparse.ArgumentParser(prog="mnist", description="What a person types besides dvc.")
+        parser = argparse.ArgumentParser(prog="mnist", description="The commands besides dvc.")
         commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
         for module in (ui, recipe, repeat, publish, checkout):
             module.add_to(commands)

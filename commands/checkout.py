@@ -14,12 +14,12 @@ from commands.dvc_console import run_dvc
 from stages.fingerprints import file_md5, folder_md5
 from stages.learners.models import ALL_MODELS
 from stages.paths import PREPARED
-from stages.process.errors import UserError, without_credentials
+from stages.process.errors import UserError, one_line, without_credentials
 from stages.process.provenance import cached, main_repository
 from stages.tracking.champion import MODEL_MD5
 from stages.tracking.identity import REPEAT_OF
 from stages.tracking.runs import DIFF
-from stages.tracking.store import connect, first_line, tracking_uri
+from stages.tracking.store import connect, tracking_uri
 
 # These become arguments of git and dvc, or names of files: whoever writes to the store could give others.
 TAGS = {
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
     try:
         cache = Repo(str(main_repository())).cache.local_cache_dir
     except DvcException as error:
-        raise UserError(f"{main_repository()}: DVC does not tell its cache: {first_line(error)}") from None
+        raise UserError(f"{main_repository()}: DVC does not tell its cache: {one_line(error)}") from None
     try:
         _check_out_code(folder, tags["git.commit"], diff)
         _dvc(folder, "cache", "dir", "--quiet", "--local", cache)
@@ -86,7 +86,7 @@ def _find(run_id: str) -> tuple[dict[str, str], Path | None]:
         raise
     except Exception as error:
         uri = without_credentials(tracking_uri())
-        raise UserError(f"{uri}: run {run_id} cannot be read: {first_line(error)}") from None
+        raise UserError(f"{uri}: run {run_id} cannot be read: {one_line(error)}") from None
     if "git.commit" not in tags:
         raise UserError(f"run {run_id} has no git.commit: it was not made in a Git repository, or not by this project")
     for name, pattern in TAGS.items():
@@ -135,14 +135,8 @@ def _md5(path: Path) -> str:
 
 
 def _git(folder: Path, *arguments: str) -> None:
-    done = subprocess.run(
-        ("git", *arguments),
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    together = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    done = subprocess.run(("git", *arguments), cwd=folder, check=False, **together)
     if done.returncode:
         raise UserError(f"git {arguments[0]} failed: {done.stdout.strip().splitlines()[-1]}")
 

@@ -1,4 +1,4 @@
-"""DVC as a command of its own, for what it shows on the console."""
+"""DVC as a command of its own, so that it shows its progress on the console."""
 
 import os
 import subprocess
@@ -8,12 +8,8 @@ from pathlib import Path
 
 def run_dvc(*arguments: str, folder: Path = Path(), quiet: bool = False, **environment: str) -> int:
     """Run `dvc` in `folder` and return its exit code; when interrupted, let it clean up before going on."""
-    process = subprocess.Popen(
-        (sys.executable, "-m", "dvc", *arguments),
-        cwd=folder,
-        env={**os.environ, **environment},
-        stderr=subprocess.DEVNULL if quiet else None,
-    )
+    command, errors = (sys.executable, "-m", "dvc", *arguments), subprocess.DEVNULL if quiet else None
+    process = subprocess.Popen(command, cwd=folder, env={**os.environ, **environment}, stderr=errors)
     try:
         return process.wait()
     except BaseException:

@@ -11,8 +11,7 @@ from commands.dvc_console import run_dvc
 from stages.params.views import check_params
 from stages.params.yaml_file import read_yaml
 from stages.paths import METRICS
-from stages.process.errors import UserError
-from stages.tracking.store import first_line
+from stages.process.errors import UserError, one_line
 
 RECIPES = Path("recipes")
 
@@ -20,7 +19,7 @@ RECIPES = Path("recipes")
 def run_experiment(name: str, params: dict[str, Any]) -> dict[str, dict[str, float]]:
     """Run the pipeline with `params` (dotted keys) as the experiment `name`, and return its metrics.
 
-    An earlier experiment of that name is replaced; what it trained is in DVC's cache. Raises `UserError` where the
+    An earlier experiment of that name is replaced; DVC's cache keeps its models. Raises `UserError` where the
     params are not valid or the pipeline fails.
     """
     # DVC would report a mistake in its own words, and only when the stage that it concerns has its turn.
@@ -36,7 +35,7 @@ def run_experiment(name: str, params: dict[str, Any]) -> dict[str, dict[str, flo
     try:
         return dvc.api.metrics_show(str(METRICS), rev=name)
     except DvcException as error:
-        raise UserError(f"experiment {name}: no metrics: {first_line(error)}") from None
+        raise UserError(f"experiment {name}: no metrics: {one_line(error)}") from None
 
 
 def recipes() -> dict[str, str]:

@@ -10,13 +10,13 @@ from stages.dataset.prepared import load_info, load_split
 from stages.learners.models import ALL_MODELS
 from stages.params.views import check_params
 from stages.paths import RAW
-from stages.process.errors import UserError, without_credentials
+from stages.process.errors import UserError, one_line, without_credentials
 from stages.process.provenance import main_repository
 from stages.process.temporary import own_temporary_folder
 from stages.tracking.publish import publish_all
 from stages.tracking.record import remove, waiting
-from stages.tracking.runs import run_from_files
-from stages.tracking.store import first_line, tracking_uri
+from stages.tracking.runs import record_from_files
+from stages.tracking.store import tracking_uri
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -39,13 +39,13 @@ def run(arguments: argparse.Namespace) -> None:
     rest, from_files = waiting(), []
     try:
         with own_temporary_folder():
-            from_files = [run_from_files(model, info, training, {}) for model in ALL_MODELS]
+            from_files = [record_from_files(model, info, training, {}) for model in ALL_MODELS]
             changed = publish_all([*rest, *from_files])
     except UserError:
         raise
     except Exception as error:
         raise UserError(
-            f"{uri}: MLflow did not take all of it: {first_line(error)}\n"
+            f"{uri}: MLflow did not take all of it: {one_line(error)}\n"
             "Once it is back, uv run mnist publish publishes what is missing."
         ) from None
     finally:
@@ -66,13 +66,13 @@ def _check_state() -> None:
     try:
         status = Repo().status(targets=["evaluate"], with_deps=True)
     except DvcException as error:
-        raise UserError(f"DVC cannot tell what is checked out: {first_line(error)}") from None
+        raise UserError(f"DVC cannot tell what is checked out: {one_line(error)}") from None
     changes = [
         f"{stage}: {path} {what}"
         # The first cause comes before its consequences.
         for stage, entries in sorted(status.items(), key=lambda item: item[0] == "evaluate")
         for path, what in _changes(entries)
-        # Whether DVC has a copy is no matter here, nor are the raw images.
+        # It does not matter here that DVC has no copy, nor that the raw images are gone.
         if what != "not in cache" and (path, what) != (str(RAW), "deleted")
     ]
     if changes:

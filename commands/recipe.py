@@ -26,7 +26,6 @@ def run(arguments: argparse.Namespace) -> None:
             print(f"{name:14} {about}")
         return
     run_experiment(arguments.name, recipe_params(arguments.name))
-    print(
-        f"Beside the defaults: uv run dvc exp show, or MLflow (uv run mnist ui), tag dvc.experiment {arguments.name}."
-    )
-    print(f"To make these params yours: uv run dvc exp apply {arguments.name}")
+    name = arguments.name
+    print(f"Beside the defaults: uv run dvc exp show, or MLflow (uv run mnist ui), tag dvc.experiment {name}.")
+    print(f"To make these params yours: uv run dvc exp apply {name}")

@@ -13,10 +13,10 @@ from commands.experiments import recipe_params, run_experiment
 from stages.learners.models import ALL_MODELS
 from stages.params.views import EvaluateParams, load_params
 from stages.paths import REPEATS
-from stages.process.errors import UserError
+from stages.process.console import warn
+from stages.process.errors import UserError, one_line
 from stages.process.provenance import main_repository
 from stages.tracking.repeats import record_repeats
-from stages.tracking.store import first_line
 
 MAX_SEED = 2**32 - 1
 SHOWN = {"test_accuracy": "test accuracy", "test_loss": "log loss", "val_accuracy": "validation accuracy"}
@@ -59,12 +59,12 @@ def run(arguments: argparse.Namespace) -> None:
     try:
         recorded = record_repeats(prefix, list(seeds), summary)
     except Exception as error:
-        print(f"warning: MLflow did not take mean and standard deviation: {first_line(error)}")
+        warn(f"MLflow did not take mean and standard deviation: {one_line(error)}")
         return
     if recorded:
         print(f'In MLflow (uv run mnist ui): the run "{prefix}: {len(seeds)} seeds"')
     else:
-        print("warning: MLflow does not have these trainings, and so not their mean and standard deviation")
+        warn("MLflow does not have these trainings, and so not their mean and standard deviation")
 
 
 def _file(recipe: str | None) -> Path:
@@ -73,15 +73,13 @@ def _file(recipe: str | None) -> Path:
 
 def _summary(values: list[dict[str, float]]) -> dict[str, dict]:
     """Return mean, standard deviation (of a sample: n - 1) and the value of each seed, by metric."""
+    # Counts and marks do not spread.
+    by_metric = {
+        metric: [each[metric] for each in values] for metric, one in values[0].items() if isinstance(one, float)
+    }
     return {
-        metric: {
-            "mean": statistics.fmean(each[metric] for each in values),
-            "std": statistics.stdev(each[metric] for each in values),
-            "values": [each[metric] for each in values],
-        }
-        for metric in values[0]
-        # Counts and marks do not spread.
-        if isinstance(values[0][metric], float)
+        metric: {"mean": statistics.fmean(found), "std": statistics.stdev(found), "values": found}
+        for metric, found in by_metric.items()
     }
 
 

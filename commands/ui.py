@@ -8,10 +8,10 @@ import subprocess
 import sys
 from urllib.parse import quote
 
-from stages.process.errors import UserError, without_credentials
+from stages.process.errors import UserError, one_line, without_credentials
 from stages.tracking.beside import publishing_the_rest
 from stages.tracking.identity import latest_runs
-from stages.tracking.store import connect, first_line, tracking_uri
+from stages.tracking.store import connect, tracking_uri
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -36,21 +36,14 @@ def run(arguments: argparse.Namespace) -> None:
     try:
         connect()
     except Exception as error:
-        raise UserError(f"{uri}: MLflow cannot open this store: {first_line(error)}") from None
+        raise UserError(f"{uri}: MLflow cannot open this store: {one_line(error)}") from None
     _print_addresses(f"http://{arguments.host}:{arguments.port}")
     # Jobs are for MLflow's evaluation of language models: without them it starts in half the time.
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
     # Not an argument: every user of the machine sees those, and a URI may hold a password.
     store = {"MLFLOW_BACKEND_STORE_URI": uri}
-    server = subprocess.Popen(
-        (
-            sys.executable, "-m", "mlflow", "ui",
-            "--host", arguments.host,
-            "--port", str(arguments.port),
-            "--uvicorn-opts", "--log-level warning",
-        ),
-        env={**quiet, **os.environ, **store},
-    )  # fmt: skip
+    where = ("--host", arguments.host, "--port", str(arguments.port), "--uvicorn-opts", "--log-level warning")
+    server = subprocess.Popen((sys.executable, "-m", "mlflow", "ui", *where), env={**quiet, **os.environ, **store})
     try:
         code = server.wait()
     except KeyboardInterrupt:
@@ -69,7 +62,7 @@ def _print_addresses(server: str) -> None:
         with publishing_the_rest():
             latest = latest_runs()
     except Exception as error:
-        raise UserError(f"{server}: no answer from MLflow: {first_line(error)}") from None
+        raise UserError(f"{server}: no answer from MLflow: {one_line(error)}") from None
     if latest is None:
         print("There are no runs to compare yet: uv run dvc repro", flush=True)
         return

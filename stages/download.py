@@ -26,7 +26,7 @@ def main() -> None:
     params = load_params(DownloadParams)
     requested = CATALOGUE[params.data.name]
     used = requested.name
-    # What was verified before a failure stays in the folder for the next attempt.
+    # Files that were verified before a failure stay in the folder for the next attempt.
     with replaced(RAW, resume=True) as folder:
         for part in folder.glob("*.part"):
             part.unlink()

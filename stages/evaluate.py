@@ -60,14 +60,9 @@ def _print_table(results: list[Result], info: DatasetInfo, recorded: bool) -> No
     from rich.table import Table
 
     # Narrow enough for a console of 80 columns, and for a log.
-    table = Table(
-        title=f"{info.dataset}: test images, 95 % intervals",
-        box=None,
-        padding=(0, 2),
-        collapse_padding=True,
-        pad_edge=False,
-    )
-    table.add_column("model", no_wrap=True)
+    narrow = {"box": None, "padding": (0, 2), "collapse_padding": True, "pad_edge": False}
+    table = Table(title=f"{info.dataset}: test images, 95 % intervals", **narrow)
+    table.add_column("model")
     for heading in ("accuracy", "interval", "log loss", "F1", "ECE", "1 image", "gate"):
         table.add_column(heading, justify="right", no_wrap=True)
     for result in results:
@@ -90,7 +85,7 @@ def _print_table(results: list[Result], info: DatasetInfo, recorded: bool) -> No
 
 def _gate(result: Result) -> str:
     if result.minimum is None:
-        return "no minimum"
+        return "none"
     return "passed" if result.metrics["gate_passed"] else "MISSED"
 
 

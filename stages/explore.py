@@ -1,4 +1,7 @@
-"""Show the data, into reports/explore: counts, examples, means, outliers, PCA, UMAP and how far they part the classes.
+"""Show the data, into reports/explore.
+
+There are counts, examples, means and outliers of the classes, the images as points in the plane (PCA and UMAP), and
+measures of how well each of these spaces separates the classes.
 
 python -m stages.explore
 """
@@ -11,11 +14,7 @@ import pandas as pd
 from stages.dataset.folders import replaced
 from stages.dataset.prepared import DatasetInfo, Split, load_info, load_split
 from stages.exploration.embeddings import COMPONENTS, outliers, principal_components, purity, umap_embedding
-from stages.exploration.figures import (
-    draw_class_counts,
-    draw_explained_variance,
-    draw_points,
-)
+from stages.exploration.figures import draw_class_counts, draw_explained_variance, draw_points
 from stages.figures import draw_tiles
 from stages.params.schema import Explore
 from stages.params.views import ExploreParams, load_params
@@ -58,21 +57,12 @@ def _show_images(folder: Path, training: Split, components: np.ndarray, info: Da
     draw_tiles(means, names, folder / "mean_images.png", f"{info.dataset}: mean image of each class", columns=5)
     first = [members[:IMAGES_PER_CLASS] for members in of_class]
     farthest = [far.loc[far["class"] == label, "index"] for label in range(len(names))]
-    for file, rows, words in (
-        ("examples", first, "training images"),
-        ("outliers", farthest, "farthest from their class"),
-    ):
+    drawn = (("examples", first, "training images"), ("outliers", farthest, "farthest from their class"))
+    for file, rows, words in drawn:
         # A row for each class, whose name stands over its first image.
-        captions = [
-            name if not column else "" for name, row in zip(names, rows, strict=True) for column in range(len(row))
-        ]
-        draw_tiles(
-            training.images[np.concatenate(rows)],
-            captions,
-            folder / f"{file}.png",
-            f"{info.dataset}: {words}",
-            columns=IMAGES_PER_CLASS,
-        )
+        captions = [text for name, row in zip(names, rows, strict=True) for text in (name, *[""] * (len(row) - 1))]
+        images, path = training.images[np.concatenate(rows)], folder / f"{file}.png"
+        draw_tiles(images, captions, path, f"{info.dataset}: {words}", columns=IMAGES_PER_CLASS)
     far["class"] = far["class"].map(dict(enumerate(names)))
     far.round(4).to_csv(folder / "outliers.csv", index=False)
 
@@ -86,7 +76,7 @@ def _show_variance(folder: Path, ratio: np.ndarray, info: DatasetInfo) -> None:
 
 
 def _show_points(folder: Path, training: Split, components: np.ndarray, info: DatasetInfo, params: Explore) -> None:
-    """Draw the images in the plane, and measure on a sample how well each space keeps the classes apart."""
+    """Draw the images in the plane, and measure on a sample how well each space separates the classes."""
     names, count = info.class_names, len(training.labels)
     plane = components[:, :2]
     title = f"{info.dataset}: two principal components of {count:,} images"

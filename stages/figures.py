@@ -17,13 +17,7 @@ BLUE, ORANGE, GREY = "#0072b2", "#e69f00", "#d0d0d0"
 # Inches from one image to the next.
 TILE = 1.2
 plt.rcParams.update(
-    {
-        "figure.dpi": 110,
-        "savefig.bbox": "tight",
-        "font.size": 9,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-    }
+    {"figure.dpi": 110, "savefig.bbox": "tight", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 )
 
 
@@ -34,7 +28,7 @@ def draw_tiles(
 
     They are 0 to 1, as ink on paper; those from `signed_from` on are red above 0 and blue below, each on a scale of
     its own.
-    All is one picture on one pair of axes: dozens of axes take seconds.
+    All of them are on one pair of axes: dozens of axes take seconds.
     """
     count, height, width = images.shape
     columns = max(1, min(columns, count))
@@ -64,6 +58,6 @@ def save(figure: Figure, path: Path) -> None:
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png")
     plt.close(figure)
-    # 256 colours are enough for what is drawn here, and make a file of a third the size: Git keeps each version.
+    # 256 colours are enough for these figures, and make a file of a third the size: Git keeps each version.
     image = Image.open(drawn).convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     image.save(path, optimize=True)

@@ -29,13 +29,8 @@ def main() -> None:
 
     train, validation = _split(train_labels, params.validation_fraction, params.seed)
 
-    info = DatasetInfo(
-        **manifest,
-        height=dataset.height,
-        width=dataset.width,
-        class_names=list(dataset.class_names),
-        deskew=params.deskew,
-    )
+    size, names = {"height": dataset.height, "width": dataset.width}, list(dataset.class_names)
+    info = DatasetInfo(**manifest, **size, class_names=names, deskew=params.deskew)
     with replaced(PREPARED) as folder:
         save_split(folder, "train", prepare(train_images[train], params.deskew), train_labels[train])
         save_split(folder, "validation", prepare(train_images[validation], params.deskew), train_labels[validation])

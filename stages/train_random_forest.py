@@ -13,7 +13,7 @@ from stages.learners.forest_file import save_forest
 from stages.learners.models import RANDOM_FOREST
 from stages.learners.validation import validation_metrics
 from stages.params.views import TrainRandomForestParams, load_params
-from stages.process.provenance import cores, cpu_name
+from stages.process.provenance import cores, processor
 from stages.tracking.stage import run_stage
 from stages.tracking.training_run import training_run
 
@@ -25,20 +25,19 @@ def main() -> None:
     features = FEATURES[params.forest.features]
     print(
         "random-forest: training on the CPU whatever runtime.device says; "
-        f"scikit-learn has no GPU forest ({cpu_name()})",
+        f"scikit-learn has no GPU forest ({processor()})",
         flush=True,
     )
 
     with training_run(RANDOM_FOREST, params.resolved(), info, training) as run:
-        run.set_tags({"runtime.device": "cpu", "runtime.processor": cpu_name(), "runtime.cores": str(cores())})
+        run.set_tags({"runtime.device": "cpu", "runtime.processor": processor(), "runtime.cores": str(cores())})
         start = time.perf_counter()
         forest = grow(params.forest, params.seed, features(training.images), training.labels)
         seconds = time.perf_counter() - start
         metrics = validation_metrics(forest, features(validation.images), validation.labels)
         run.log_epoch(1, metrics)
         save_forest(forest, params.forest.features, RANDOM_FOREST.file)
-        run.log_metrics({"training_seconds": seconds})
-        run.finish()
+        run.finish(seconds)
     print(
         f"random-forest: {params.forest.n_estimators} trees on {len(training.labels):,} images "
         f"trained in {seconds:.1f} s, validation accuracy {metrics['val_accuracy']:.4f}"

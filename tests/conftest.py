@@ -20,10 +20,10 @@ from stages.params.views import set_values
 
 PROJECT = Path(__file__).resolve().parent.parent
 
-# What only watches: it checks, shows and records, and cannot change an output; an edit there reruns nothing.
+# These only watch: they check, show and record, and cannot change an output; an edit there reruns nothing.
 OBSERVERS = ("stages/params/", "stages/process/", "stages/tracking/")
 
-# What a run leaves beside its outputs: DVC's and MLflow's own, and byte code.
+# A run leaves these beside its outputs: DVC's and MLflow's own files, and byte code.
 NOT_OUTPUTS = (".dvc/**", "mlflow.db*", "mlartifacts/**", "**/__pycache__/**")
 
 # A pipeline of seconds: every part of the real one, on 1,797 images of 8x8.
@@ -171,7 +171,7 @@ def run_audited(folder: Path, logs: Path) -> Audit:
     for log in logs.iterdir():
         stage = log.stem.rpartition("-")[0]
         for kind, names in json.loads(log.read_text()).items():
-            # What was only temporary does not count.
+            # Temporary files do not count.
             left = [name for name in names if kind == "loaded" or (folder / name).exists()]
             getattr(audit, kind).setdefault(stage, []).extend(left)
     if not repro.returncode:

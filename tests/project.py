@@ -1,4 +1,4 @@
-"""What the project consists of, and what a run of it has left in a clone."""
+"""The parts of the project, and the results of a run in a clone."""
 
 import json
 import re

@@ -22,7 +22,7 @@ HERE = {"127.0.0.1", "localhost", ""}
 def page():
     """A page whose `troubles` are console errors, failed requests and requests that leave the machine."""
     if CHROMIUM is None:
-        # Where CI runs, a browser that is missing is an error.
+        # In CI a missing browser is an error.
         (pytest.fail if os.environ.get("CI") else pytest.skip)("no Chromium (Debian: apt install chromium)")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])

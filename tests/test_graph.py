@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 from stages.params import views
 from tests.conftest import OBSERVERS, PROJECT, Audit
 
-# They check, show, fetch what a checksum verifies, or stand in for another: no output depends on their version.
+# They check, show, fetch files that a checksum verifies, or stand in for another: no output depends on their version.
 OBSERVING_PACKAGES = {"pydantic", "requests", "rich", "tqdm", "urllib3", "jax"}
 PIPELINE = YAML(typ="safe").load(PROJECT / "dvc.yaml")["stages"]
 EXTRA = "project.optional-dependencies."
@@ -41,7 +41,7 @@ def imported_names(path: Path) -> set[str]:
 
 
 def modules(stage: str, observers: bool = False) -> set[Path]:
-    """What `stage` imports of the project, directly or not, without looking behind an observer unless told so."""
+    """The modules that `stage` imports, directly or not; behind an observer only if told so."""
     seen, waiting = set(), [PROJECT / "stages" / f"{stage.replace('-', '_')}.py"]
     while waiting:
         module = waiting.pop()

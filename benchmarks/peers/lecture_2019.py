@@ -13,11 +13,7 @@ y_train = keras.utils.to_categorical(y_train, 10)
 y_test = keras.utils.to_categorical(y_test, 10)
 
 model = keras.Sequential(
-    [
-        keras.Input((784,)),
-        layers.Dense(512, activation="relu"),
-        layers.Dense(10, activation="softmax"),
-    ]
+    [keras.Input((784,)), layers.Dense(512, activation="relu"), layers.Dense(10, activation="softmax")]
 )
 model.compile(loss="categorical_crossentropy", optimizer="rmsprop", metrics=["accuracy"])
 

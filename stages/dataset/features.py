@@ -1,4 +1,4 @@
-"""What the random forest sees of an image."""
+"""The features of an image that the random forest is trained on."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ import numpy as np
 # The grid that the image is cut into, and the directions that a gradient is sorted into.
 CELLS = 4
 ORIENTATIONS = 9
-# What stands for 1; no value of a normalized block comes near it.
+# This number stands for 1; no value of a normalized block comes near it.
 LEVELS = 64
 
 
@@ -19,10 +19,9 @@ def pixels(images: np.ndarray) -> np.ndarray:
 def gradient_histograms(images: np.ndarray) -> np.ndarray:
     """Return the histograms of oriented gradients of float images from 0 to 1: float32 (n, 324).
 
-    The image is cut into 4x4 cells of whole pixels (an image that 4 does not divide is stretched first);
-    each 2x2 neighbours are normalized together. Whole numbers: a forest finds its splits in a third of the time,
-    with no loss of accuracy (measured). (Dalal & Triggs, "Histograms of Oriented Gradients for
-    Human Detection", 2005.)
+    The image is cut into 4x4 cells of whole pixels (an image that 4 does not divide is stretched first); each 2x2
+    neighbours are normalized together. Whole numbers: a forest finds its splits in a third of the time, with no loss of
+    accuracy (measured). (Dalal & Triggs, "Histograms of Oriented Gradients for Human Detection", 2005.)
     """
     import cv2
 
@@ -47,7 +46,4 @@ def feature_count(features: str, height: int, width: int) -> int:
     return (CELLS - 1) ** 2 * 4 * ORIENTATIONS if features == "gradient_histograms" else height * width
 
 
-FEATURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "pixels": pixels,
-    "gradient_histograms": gradient_histograms,
-}
+FEATURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"pixels": pixels, "gradient_histograms": gradient_histograms}

@@ -13,7 +13,7 @@ from stages.process.errors import UserError
 def replaced(target: Path, resume: bool = False) -> Iterator[Path]:
     """Yield the empty folder `<target>.partial`, and move it to `target` at the end; an error leaves that as it is.
 
-    With `resume`, what an error leaves in the unfinished folder is there again next time.
+    With `resume`, the unfinished folder that an error leaves is there again next time.
     Raises `UserError` where the system does not let something be written.
     """
     partial = target.with_name(f"{target.name}.partial")

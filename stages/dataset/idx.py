@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 UNSIGNED_BYTE = 0x08
-# What gzip may add to the values, twice their length being far too much already. It is read byte by byte where it is
+# gzip may add so much to the values, twice their length being far too much already. It is read byte by byte where it is
 # no more than padding: 15 s for the images of MNIST, and not for ever for a file that somebody made larger.
 MOST_OVERHEAD = 1_000_000
 

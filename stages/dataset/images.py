@@ -1,4 +1,4 @@
-"""What every model does to an image first; the logged models do the same to raw images."""
+"""Preparing images, the same for every model; the logged models do it to raw images."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ def prepare(images: np.ndarray, deskew: bool) -> np.ndarray:
 
 
 def _deskewed(images: np.ndarray) -> np.ndarray:
-    """Return float32 images (n, height, width) sheared along their rows until what is drawn stands upright.
+    """Return float32 images (n, height, width) sheared along their rows until the drawing stands upright.
 
     The slant is the regression of column on row over the brightness, from the image's second moments; the
     shear about the centre of mass moves nothing up or down. An image without height stays as it is.

@@ -33,9 +33,9 @@ class NoMirrorReached(Exception):
 
 
 class _Failure(Exception):
-    """Why a mirror did not deliver the file: without more said, it has none or another one.
+    """The reason for which a mirror did not give the file.
 
-    It has `answered` or not; to try `again` may help or not; it may be no use to ask it for `others`.
+    `answered`: there was an answer at all. `again`: another attempt may help. `others`: it may have other files.
     """
 
     def __init__(self, reason: str, *, answered: bool = True, again: bool = False, others: bool = True):
@@ -206,10 +206,7 @@ def _download(url: str) -> Iterator[Iterator[bytes]]:
 
     try:
         response = requests.get(
-            url,
-            stream=True,
-            timeout=(CONNECT_TIMEOUT, PATIENCE),
-            headers={"Accept-Encoding": "identity"},
+            url, stream=True, timeout=(CONNECT_TIMEOUT, PATIENCE), headers={"Accept-Encoding": "identity"}
         )
     except requests.exceptions.SSLError:
         raise _Failure("its TLS certificate is not valid") from None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.dataset.catalogue import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
+from stages.dataset.catalogue import FILES
 from stages.dataset.idx import write_idx
 
 
@@ -16,10 +16,8 @@ def write_packaged(name: str, folder: Path) -> None:
     train_images, test_images, train_labels, test_labels = train_test_split(
         images, labels, test_size=0.2, stratify=labels, random_state=0
     )
-    write_idx(folder / TRAIN_IMAGES, train_images)
-    write_idx(folder / TRAIN_LABELS, train_labels)
-    write_idx(folder / TEST_IMAGES, test_images)
-    write_idx(folder / TEST_LABELS, test_labels)
+    for file, values in zip(FILES, (train_images, train_labels, test_images, test_labels), strict=True):
+        write_idx(folder / file, values)
 
 
 def _mnist_sample() -> tuple[np.ndarray, np.ndarray]:

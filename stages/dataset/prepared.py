@@ -15,7 +15,7 @@ ABOUT = "dataset.json"
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What later stages know of the data.
+    """The facts that later stages know of the data.
 
     `dataset` is the one really used, `requested` the one of params.yaml; `deskew` tells whether the images were.
     """
@@ -63,14 +63,11 @@ def load_split(name: str) -> Split:
     info, split = load_info(), Split(_load(f"{name}_images.npy"), _load(f"{name}_labels.npy"))
     images, labels = split.images, split.labels
     if images.dtype != np.float32 or images.shape[1:] != (info.height, info.width):
-        raise _unusable(
-            f"{name}_images.npy",
-            f"{images.dtype} of shape {images.shape} instead of float32 (n, {info.height}, {info.width})",
-        )
+        size = f"(n, {info.height}, {info.width})"
+        raise _unusable(f"{name}_images.npy", f"{images.dtype} of shape {images.shape} instead of float32 {size}")
     if labels.dtype != np.uint8 or labels.shape != images.shape[:1] or not len(labels):
-        raise _unusable(
-            f"{name}_labels.npy", f"{labels.dtype} of shape {labels.shape} for images of shape {images.shape}"
-        )
+        found = f"{labels.dtype} of shape {labels.shape} for images of shape {images.shape}"
+        raise _unusable(f"{name}_labels.npy", found)
     if labels.max() >= len(info.class_names):
         raise _unusable(f"{name}_labels.npy", f"label {labels.max()} is not one of 0 … {len(info.class_names) - 1}")
     low, high = images.min(), images.max()

@@ -1,5 +1,7 @@
 """The pixels that an answer rests on."""
 
+from itertools import product
+
 import numpy as np
 from sklearn.metrics import log_loss
 
@@ -8,7 +10,7 @@ from stages.learners.classifier import Classifier
 
 # Points on the way from a black image: enough for the sum to be the probability within a percent (measured).
 STEPS = 64
-# Side of the blocks whose pixels are exchanged, and the number of images that is enough for a stable picture.
+# Side of the blocks whose pixels are exchanged, and the number of images that gives stable values.
 BLOCK = 4
 IMAGES = 1000
 
@@ -43,10 +45,9 @@ def block_importance(classifier: Classifier, images: np.ndarray, y_true: np.ndar
         return log_loss(y_true, y_proba, labels=np.arange(y_proba.shape[1]))
 
     before = loss(images)
-    for top in range(0, height, BLOCK):
-        for left in range(0, width, BLOCK):
-            block = np.s_[:, top : top + BLOCK, left : left + BLOCK]
-            changed = images.copy()
-            changed[block] = images[random.permutation(len(images))][block]
-            importance[block[1:]] = loss(changed) - before
+    for top, left in product(range(0, height, BLOCK), range(0, width, BLOCK)):
+        block = np.s_[:, top : top + BLOCK, left : left + BLOCK]
+        changed = images.copy()
+        changed[block] = images[random.permutation(len(images))][block]
+        importance[block[1:]] = loss(changed) - before
     return importance

@@ -21,15 +21,8 @@ def draw_confusion_matrix(matrix: np.ndarray, names: list[str], path: Path, titl
     display.im_.set_clim(0, 1)
     for row, column in np.ndindex(matrix.shape):
         if matrix[row, column]:
-            axis.text(
-                column,
-                row,
-                f"{matrix[row, column]}",
-                ha="center",
-                va="center",
-                fontsize=8,
-                color="white" if share[row, column] > 0.25 else "black",
-            )
+            style = {"fontsize": 8, "color": "white" if share[row, column] > 0.25 else "black"}
+            axis.text(column, row, f"{matrix[row, column]}", ha="center", va="center", **style)
     axis.set(xlabel="predicted", ylabel="actual", title=title)
     axis.spines[:].set_visible(False)
     if max(map(len, names)) > 2:
@@ -42,18 +35,9 @@ def draw_history(history: pd.DataFrame, path: Path, title: str) -> None:
     """Draw loss and accuracy per epoch of a history with the columns of `reports/<model>/history.csv`."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     for axis, quantity in zip(axes, ("loss", "accuracy"), strict=True):
-        for split, label, color in (
-            ("train", "training", BLUE),
-            ("val", "validation", ORANGE),
-        ):
-            axis.plot(
-                history["epoch"],
-                history[f"{split}_{quantity}"],
-                color=color,
-                marker="o" if len(history) < 40 else None,
-                markersize=3,
-                label=label,
-            )
+        for split, label, color in (("train", "training", BLUE), ("val", "validation", ORANGE)):
+            marker = {"marker": "o" if len(history) < 40 else None, "markersize": 3}
+            axis.plot(history["epoch"], history[f"{split}_{quantity}"], color=color, label=label, **marker)
         axis.set(xlabel="epoch", title=quantity)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.25)

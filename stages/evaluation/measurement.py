@@ -20,7 +20,7 @@ class Result:
     """`y_proba` float32 (n, classes) are the probabilities for the test images, `scores` the metrics with intervals.
 
     `size` is also part of `metrics`. `minimum` is the test accuracy that the gate asks for, None where it asks for
-    none. `seconds` are measured anew each time, and so no part of what is kept in files.
+    none. `seconds` differ each time, and so no file keeps them.
     """
 
     model: Model

@@ -7,12 +7,7 @@ import pandas as pd
 
 from stages.dataset.prepared import DatasetInfo, Split
 from stages.evaluation.attribution import block_importance, integrated_gradients
-from stages.evaluation.figures import (
-    draw_confusion_matrix,
-    draw_history,
-    draw_importance,
-    draw_reliability,
-)
+from stages.evaluation.figures import draw_confusion_matrix, draw_history, draw_importance, draw_reliability
 from stages.evaluation.measurement import Result
 from stages.evaluation.scores import calibration, confusion, per_class
 from stages.figures import draw_tiles

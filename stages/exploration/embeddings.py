@@ -1,4 +1,4 @@
-"""Images as points: principal components, UMAP, and how well either keeps the classes apart."""
+"""Images as points: principal components, UMAP, and measures of how well either separates the classes."""
 
 import numpy as np
 import pandas as pd
@@ -42,7 +42,7 @@ def umap_embedding(images: np.ndarray, seed: int) -> np.ndarray:
 
 
 def purity(points: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Return how well `points` (n, dimensions) keep the classes apart.
+    """Return measures of how well `points` (n, dimensions) separate the classes.
 
     `neighbor_purity` is the share of the nearest `NEIGHBORS` points that have the label of a point, 0 to 1;
     `silhouette` is -1 to 1 (Rousseeuw, "Silhouettes", 1987).

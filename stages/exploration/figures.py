@@ -1,4 +1,4 @@
-"""The pictures of the data."""
+"""The figures of the data."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def draw_explained_variance(ratio: np.ndarray, path: Path, title: str) -> None:
 def draw_points(points: np.ndarray, labels: np.ndarray, names: list[str], path: Path, title: str, seed: int) -> None:
     """Draw points (n, 2): all in one panel in random order, and each class alone before all the others.
 
-    In the order of the classes the last ones would bury the first, and look better apart than they are.
+    In the order of the classes the last ones would cover the first and look better separated than they are.
     """
     order = np.random.default_rng(seed).permutation(len(points))
     points, labels = points[order], labels[order]

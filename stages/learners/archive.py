@@ -6,8 +6,9 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from stages.process.errors import UserError
+from stages.process.errors import UserError, one_line
 
 # The earliest time that a zip archive can hold.
 EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -55,7 +56,16 @@ def read_member(path: Path, name: str, members: str) -> bytes:
         return archive.read(name)
 
 
+def check_parts(content: Any, check: Callable[[dict[str, Any]], None]) -> None:
+    """Call `check` with each mapping in the JSON `content`, at any depth; it raises `ValueError` for a foreign one."""
+    if isinstance(content, dict):
+        check(content)
+        content = list(content.values())
+    if isinstance(content, list):
+        for part in content:
+            check_parts(part, check)
+
+
 def unusable(path: Path, error: Exception) -> UserError:
-    """Return what to say of a model file that cannot be loaded."""
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-    return UserError(f"{path}: missing or not a model of this project ({reason})\nRun: dvc repro")
+    """Return the error for a model file that cannot be loaded."""
+    return UserError(f"{path}: missing or not a model of this project ({one_line(error)})\nRun: dvc repro")

@@ -19,9 +19,8 @@ cv2.setNumThreads(1)
 class Augmentation:
     """Moves the pixels of each image by a random affine map plus a smooth random field.
 
-    All is one displacement of the positions (after Simard, Steinkraus & Platt, "Best Practices for
-    Convolutional Neural Networks Applied to Visual Document Analysis", 2003), so that each image is
-    interpolated once.
+    All is one displacement of the positions (after Simard, Steinkraus & Platt, "Best Practices for Convolutional Neural
+    Networks Applied to Visual Document Analysis", 2003), so that each image is interpolated once.
     """
 
     def __init__(self, params: AugmentationParams, height: int, width: int):
@@ -74,10 +73,7 @@ class Augmentation:
         rows += np.arange(count, dtype=np.float32)[:, None] * padded.shape[1]
         columns = np.clip(sources[:, 1], -1, width) + MARGIN
         stacked = cv2.remap(
-            padded.reshape(-1, padded.shape[2]),
-            columns.reshape(-1, width),
-            rows.reshape(-1, width),
-            cv2.INTER_LINEAR,
+            padded.reshape(-1, padded.shape[2]), columns.reshape(-1, width), rows.reshape(-1, width), cv2.INTER_LINEAR
         )
         return stacked.reshape(count, height, width)
 

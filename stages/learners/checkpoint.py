@@ -21,9 +21,10 @@ import numpy as np
 from stages.fingerprints import file_md5, folder_md5, versions
 from stages.learners.models import Model
 from stages.paths import PREPARED
+from stages.process.console import warn
 from stages.process.errors import UserError
 from stages.process.locks import is_gone, process_name
-from stages.process.provenance import cores, cpu_name, main_repository
+from stages.process.provenance import cores, main_repository, processor
 
 FOLDER = ".checkpoints"
 HISTORY = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
@@ -61,7 +62,7 @@ def checkpoint_path(model: Model, params: dict[str, Any], device: str) -> Path:
         "params": params,
         "code": sorted(file_md5(Path(file)) for file in loaded if file),
         "packages": versions(*model.packages),
-        "device": [device, cpu_name(), cores()],
+        "device": [device, processor(), cores()],
         "environment": {name: value for name, value in os.environ.items() if name.startswith(COMPUTING)},
     }
     key = hashlib.md5(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -69,7 +70,7 @@ def checkpoint_path(model: Model, params: dict[str, Any], device: str) -> Path:
 
 
 def save_checkpoint(path: Path, network: keras.Model, progress: Progress) -> None:
-    """Write the network, its optimizer and `progress`, in place of what was there, whole or not at all.
+    """Write the network, its optimizer and `progress`, in place of an earlier checkpoint, whole or not at all.
 
     A training goes on without a checkpoint that cannot be written, and says so.
     """
@@ -88,7 +89,7 @@ def save_checkpoint(path: Path, network: keras.Model, progress: Progress) -> Non
     except OSError as error:
         with suppress(OSError):
             part.unlink()
-        print(f"warning: {path}: the checkpoint cannot be written: {error.strerror}", file=sys.stderr, flush=True)
+        warn(f"{path}: the checkpoint cannot be written: {error.strerror}")
 
 
 def load_checkpoint(path: Path, network: keras.Model) -> Progress | None:
@@ -107,20 +108,16 @@ def load_checkpoint(path: Path, network: keras.Model) -> Progress | None:
             arrays = dict(file)
         if any(arrays[name].shape != tuple(variable.shape) for name, variable in variables.items()):
             raise ValueError("other shapes")
-        history = {
-            name.removeprefix("history_"): values.tolist()
-            for name, values in arrays.items()
-            if name.startswith("history_")
-        }
+        history = {name: arrays[f"history_{name}"].tolist() for name in HISTORY}
         weights = [arrays[f"best_{number}"] for number in range(sum(name.startswith("best_") for name in arrays))]
         progress = Progress(history, weights or None)
-        if history.keys() != set(HISTORY) or {len(values) for values in history.values()} != {progress.epochs or 1}:
+        if {len(values) for values in history.values()} != {progress.epochs or 1}:
             raise ValueError("its history is not whole")
     except (FileNotFoundError, NotADirectoryError):
         return None
     # zipfile and NumPy raise exceptions of many kinds for damaged bytes.
     except Exception as error:
-        print(f"warning: {path}: damaged, and not used: {error}", file=sys.stderr, flush=True)
+        warn(f"{path}: damaged, and not used: {error}")
         return None
     for name, variable in variables.items():
         variable.assign(arrays[name])
@@ -139,13 +136,18 @@ def remove_checkpoint(path: Path) -> None:
 
 
 @contextmanager
-def removed_on_user_error(path: Path) -> Iterator[None]:
-    """Remove the checkpoint of a training that its params make fail: from there it would only fail again."""
+def checkpointed(model: Model, params: dict[str, Any], device: str) -> Iterator[Path]:
+    """Yield the file of this training, and remove it at the end, from which on DVC alone keeps the model.
+
+    It goes at a `UserError` too: from there the training would only fail again. An interrupted training finds it.
+    """
+    path = checkpoint_path(model, params, device)
     try:
-        yield
+        yield path
     except UserError:
         remove_checkpoint(path)
         raise
+    remove_checkpoint(path)
 
 
 def _variables(network: keras.Model) -> dict[str, keras.Variable]:

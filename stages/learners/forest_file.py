@@ -18,7 +18,7 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.tree._tree import TREE_LEAF, Tree
 
 from stages.dataset.features import FEATURES
-from stages.learners.archive import read_member, rewrite, unusable
+from stages.learners.archive import check_parts, read_member, rewrite, unusable
 
 MEMBERS = r"schema\.json|\d+\.npy"
 # The parts of a forest of ours, by the way that skops loads them. The list is never taken from the file, and the one
@@ -39,7 +39,7 @@ def save_forest(forest: RandomForestClassifier, features: str, path: Path) -> No
     """Write `forest` and the name of the `features` that it was trained on; equal trees give equal bytes."""
     # How many threads trained it is no part of the model; one is fastest for a single image.
     forest = _as_grown(forest).set_params(n_jobs=None)
-    # A forest that is loaded anywhere still tells what it takes.
+    # A forest that is loaded anywhere still names its features.
     forest.image_features = features
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -113,7 +113,7 @@ def load_forest(path: Path) -> tuple[RandomForestClassifier, str]:
     Raises `UserError` for a file with types beyond `TRUSTED`, and for one whose trees lead out of themselves.
     """
     try:
-        _check_types(json.loads(read_member(path, "schema.json", MEMBERS)))
+        check_parts(json.loads(read_member(path, "schema.json", MEMBERS)), _check_type)
         forest = skops.io.load(path, trusted=sorted(TRUSTED["TreeNode"]))
         # Each of the types may stand anywhere in a file.
         if type(forest) is not RandomForestClassifier or {*map(type, forest.estimators_)} != {DecisionTreeClassifier}:
@@ -128,17 +128,11 @@ def load_forest(path: Path) -> tuple[RandomForestClassifier, str]:
         raise unusable(path, error) from None
 
 
-def _check_types(schema: Any) -> None:
-    """Raise `ValueError` where the schema, at any depth, names something beyond `TRUSTED`."""
-    if isinstance(schema, dict):
-        if not schema.keys().isdisjoint(("__loader__", "__module__", "__class__")):
-            loader, name = schema.get("__loader__"), f"{schema.get('__module__')}.{schema.get('__class__')}"
-            if name not in TRUSTED.get(loader, ()):
-                raise ValueError(f"{name} ({loader}) is no part of a forest of this project")
-        schema = list(schema.values())
-    if isinstance(schema, list):
-        for part in schema:
-            _check_types(part)
+def _check_type(part: dict[str, Any]) -> None:
+    if not part.keys().isdisjoint(("__loader__", "__module__", "__class__")):
+        loader, name = part.get("__loader__"), f"{part.get('__module__')}.{part.get('__class__')}"
+        if name not in TRUSTED.get(loader, ()):
+            raise ValueError(f"{name} ({loader}) is no part of a forest of this project")
 
 
 def _check_tree(tree: Tree, features: int) -> None:

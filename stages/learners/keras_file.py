@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import pandas as pd
 
-from stages.learners.archive import read_member, rewrite, unusable
+from stages.learners.archive import check_parts, read_member, rewrite, unusable
 
 MEMBERS = r"config\.json|metadata\.json|model\.weights\.h5"
 # All that Keras makes a network of ours from, by module; fixed here, never taken from the file. Safe mode is no
@@ -22,9 +22,7 @@ TRUSTED = {
         "Activation", "Average", "BatchNormalization", "Conv2D", "Cropping2D", "Dense", "Dropout", "Flatten",
         "GlobalAveragePooling2D", "GlobalMaxPooling2D", "InputLayer", "MaxPooling2D", "Reshape", "ZeroPadding2D",
     },
-    "keras.optimizers": {
-        "Adadelta", "Adagrad", "Adam", "Adamax", "LossScaleOptimizer", "Nadam", "RMSprop", "SGD",
-    },
+    "keras.optimizers": {"Adadelta", "Adagrad", "Adam", "Adamax", "LossScaleOptimizer", "Nadam", "RMSprop", "SGD"},
     "keras.optimizers.schedules": {"CosineDecay"},
     "keras.regularizers": {"L1L2"},
     "keras.src.models.functional": {"Functional"},
@@ -54,11 +52,7 @@ def _without_traces(members: dict[str, bytes]) -> dict[str, bytes]:
     metadata = json.loads(members["metadata.json"])
     metadata.pop("date_saved", None)
     config = re.sub(rb',? *"shared_object_id": *\d+', b"", members["config.json"])
-    return {
-        **members,
-        "metadata.json": json.dumps(metadata, sort_keys=True).encode(),
-        "config.json": config,
-    }
+    return {**members, "metadata.json": json.dumps(metadata, sort_keys=True).encode(), "config.json": config}
 
 
 def load_keras(path: Path) -> keras.Model:
@@ -67,21 +61,15 @@ def load_keras(path: Path) -> keras.Model:
     Raises `UserError` for any other file.
     """
     try:
-        _check_parts(json.loads(read_member(path, "config.json", MEMBERS)))
+        check_parts(json.loads(read_member(path, "config.json", MEMBERS)), _check_part)
         return keras.models.load_model(path, compile=False, safe_mode=True)
     # The exceptions of Keras for a file that somebody made up are not documented.
     except Exception as error:
         raise unusable(path, error) from None
 
 
-def _check_parts(config: Any) -> None:
-    """Raise `ValueError` where the config, at any depth, names something beyond `TRUSTED`."""
-    if isinstance(config, dict):
-        if not config.keys().isdisjoint(("class_name", "module", "registered_name")):
-            module, name = config.get("module"), config.get("class_name")
-            if name not in TRUSTED.get(module, ()) or config.get("registered_name") not in (None, name):
-                raise ValueError(f"{module}.{name} is no part of a network of this project")
-        config = list(config.values())
-    if isinstance(config, list):
-        for part in config:
-            _check_parts(part)
+def _check_part(part: dict[str, Any]) -> None:
+    if not part.keys().isdisjoint(("class_name", "module", "registered_name")):
+        module, name = part.get("module"), part.get("class_name")
+        if name not in TRUSTED.get(module, ()) or part.get("registered_name") not in (None, name):
+            raise ValueError(f"{module}.{name} is no part of a network of this project")

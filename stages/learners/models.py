@@ -1,15 +1,15 @@
 """The registry of the models: their names, and the places of their files."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.fingerprints import backend
 from stages.params import views
 from stages.paths import MODELS, REPORTS
 
 # It deskews and augments images, and finds their gradients.
 OPENCV = "opencv-python-headless"
-KERAS = ("keras", os.environ.get("KERAS_BACKEND", "tensorflow"), "numpy", OPENCV)
+KERAS = ("keras", backend(), "numpy", OPENCV)
 SCIKIT_LEARN = ("scikit-learn", "numpy", OPENCV)
 
 

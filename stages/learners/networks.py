@@ -28,29 +28,16 @@ def build_cnn(params: Cnn, height: int, width: int, classes: int) -> keras.Seque
     model.add(keras.Input((height, width), name="images"))
     model.add(layers.Reshape((height, width, 1)))
     for block in params.blocks:
-        model.add(
-            layers.Conv2D(
-                block.filters,
-                block.kernel_size,
-                strides=block.strides,
-                padding=block.padding,
-                use_bias=not params.batch_norm,
-                kernel_regularizer=_penalty(params),
-            )
-        )
+        shape = {"strides": block.strides, "padding": block.padding, "use_bias": not params.batch_norm}
+        model.add(layers.Conv2D(block.filters, block.kernel_size, **shape, kernel_regularizer=_penalty(params)))
         # Before normalization and activation, which then have a fraction of the values to work on.
         if block.pool_size > 1:
             model.add(layers.MaxPooling2D(block.pool_size))
         _add_activation(model, params)
         if block.dropout:
             model.add(layers.Dropout(block.dropout))
-    model.add(
-        {
-            "none": layers.Flatten,
-            "average": layers.GlobalAveragePooling2D,
-            "max": layers.GlobalMaxPooling2D,
-        }[params.global_pooling]()
-    )
+    pooling = {"none": layers.Flatten, "average": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}
+    model.add(pooling[params.global_pooling]())
     _add_dense_part(model, params, classes)
     return model
 
@@ -77,7 +64,7 @@ def averaged(network: keras.Sequential, shift: int) -> keras.Model:
 
 
 def network_inside(model: keras.Model) -> tuple[keras.Model, int]:
-    """Return the network of what `averaged` returned, and how many of its predictions are averaged."""
+    """Return the network in a model that `averaged` returned, and how many of its predictions are averaged."""
     network = next((layer for layer in model.layers if isinstance(layer, keras.Sequential)), None)
     if network is None:
         return model, 1
@@ -110,15 +97,8 @@ def _add_dense_part(model: keras.Sequential, params: Network, classes: int) -> N
         if dropout:
             model.add(layers.Dropout(dropout))
     # Probabilities in float32 under every precision, so that the loss keeps its digits.
-    model.add(
-        layers.Dense(
-            classes,
-            activation="softmax",
-            dtype="float32",
-            kernel_regularizer=_penalty(params),
-            name="probabilities",
-        )
-    )
+    kind = {"activation": "softmax", "dtype": "float32", "name": "probabilities"}
+    model.add(layers.Dense(classes, **kind, kernel_regularizer=_penalty(params)))
 
 
 def _add_activation(model: keras.Sequential, params: Network) -> None:

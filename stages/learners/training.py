@@ -12,15 +12,14 @@ from stages.dataset.prepared import Split
 from stages.learners.augmentation import Augmentation
 from stages.learners.checkpoint import HISTORY, Progress, load_checkpoint, save_checkpoint
 from stages.learners.networks import averaged, optimizer
-from stages.params.schema import Augmentation as AugmentationParams
 from stages.params.schema import Network
 from stages.process.console import progress_bar
 from stages.process.errors import UserError
 from stages.process.lifetime import interrupts_deferred
 from stages.runtime import jit_compile, make_train_steps
 
-# Images that are drawn and augmented at once, while the model trains on those before: enough to hide
-# what the start of a step costs, few enough to need little memory.
+# Images that are drawn and augmented at once, while the model trains on those before: enough to hide the cost of a
+# start, few enough to need little memory.
 CHUNK = 4096
 
 Chunk = tuple[np.ndarray, np.ndarray]
@@ -32,14 +31,13 @@ def train(
     params: Network,
     training: Split,
     validation: Split,
-    *,
     seed: int,
     on_epoch: Callable[[int, dict[str, float]], None],
     checkpoint: Path | None = None,
 ) -> tuple[keras.Model, dict[str, list[float]], int]:
     """Train `network` in place; return the model that predicts with it, its history, and its epoch (from 1).
 
-    `name` is what the user knows the model by, "mlp" or "cnn".
+    The user knows the model by its `name`, "mlp" or "cnn".
     The model averages over `params.test_time_shift`. The history has a list with one value per epoch for each name
     in `HISTORY`, those of the network without shifts: with them validation would take as long as half the training.
     `on_epoch` gets the epoch and these values as they happen. Loss includes the l1 and l2 penalties.
@@ -83,16 +81,9 @@ def train(
             )
             values = {f"train_{metric}": total / len(training.labels) for metric, total in sums.items()}
             values |= {f"val_{metric}": float(validated[metric]) for metric in sums}
-            # Weights can be lost behind a loss that is not: a layer may make 0 of what is infinite.
-            _check_finite(
-                name,
-                epoch,
-                {
-                    **values,
-                    "a weight": _not_finite(network.variables),
-                    "the state of the optimizer": _not_finite(network.optimizer.variables),
-                },
-            )
+            # Weights can be lost behind a loss that is not: a layer may make 0 of an infinite value.
+            state = {"a weight": network.variables, "the state of the optimizer": network.optimizer.variables}
+            _check_finite(name, epoch, values | {part: _not_finite(of_it) for part, of_it in state.items()})
             for metric, value in values.items():
                 history[metric].append(value)
             bar.set_postfix_str(f"epoch {epoch}/{params.epochs}, val_accuracy {values['val_accuracy']:.4f}")
@@ -112,27 +103,22 @@ def train(
 def chunks(training: Split, params: Network, seed: int, epoch: int) -> Iterator[Chunk]:
     """Yield every training image once, augmented, with its label, in whole batches of `params.batch_size`.
 
-    Order and augmentation are a function of (seed, epoch) alone, not of what drew random numbers before.
+    Order and augmentation are a function of (seed, epoch) alone, not of the random numbers that were drawn before.
     """
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(len(training.labels))
     size = params.batch_size * max(1, CHUNK // params.batch_size)
-    augment = _augmentation(params.augmentation, training)
+    augment = Augmentation(params.augmentation, *training.images.shape[1:])
+    if not any(params.augmentation.model_dump().values()):
+        augment = None
     for start in range(0, len(order), size):
         chosen = order[start : start + size]
         images, labels = training.images[chosen], training.labels[chosen]
         yield augment(images, random) if augment else images, labels
 
 
-def _augmentation(params: AugmentationParams, training: Split) -> Augmentation | None:
-    if not any(params.model_dump().values()):
-        return None
-    _, height, width = training.images.shape
-    return Augmentation(params, height, width)
-
-
 def one_ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
-    """Yield what `chunks` yields, and have a thread make the next one meanwhile."""
+    """Yield the `chunks`, and have a thread make the next one meanwhile."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         following = pool.submit(next, chunks, None)
         while (chunk := following.result()) is not None:

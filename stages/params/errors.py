@@ -1,11 +1,11 @@
-"""What is wrong in params.yaml, in the words of its schema instead of pydantic's."""
+"""The mistakes in params.yaml, in the words of its schema instead of pydantic's."""
 
 import difflib
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from stages.params.yaml_file import one_line
+from stages.process.errors import one_line
 
 Section = type[BaseModel]
 # Pydantic's words for a key that is not in the schema, and for one that is no text.
@@ -13,7 +13,7 @@ UNKNOWN = ("extra_forbidden", "invalid_key")
 
 
 def explain(error: ValidationError, schema: Section) -> str:
-    """Return the first mistake, with its dotted key and what is allowed, and how many there are more."""
+    """Return the first mistake, with its dotted key and the allowed values, and the number of the others."""
     details = error.errors(include_url=False)
     # A misspelt key is both unknown and missing: the unknown one says more, and names the other.
     details.sort(key=lambda detail: detail["type"] not in UNKNOWN)

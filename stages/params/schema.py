@@ -30,7 +30,7 @@ from stages.params.types import (
 MAX_LAYERS = 20
 # Each takes 44 bytes in training (measured): its gradient, two moments of Adam, copies for the checkpoint.
 MAX_WEIGHTS = 50_000_000
-# What the layers hand on in one step, kept for the gradients: 9 bytes each (measured).
+# The layers hand on so many in one step, kept for the gradients: 9 bytes each (measured).
 MAX_VALUES = 500_000_000
 
 Penalty = number(0, 100)
@@ -78,7 +78,7 @@ class Augmentation(Section):
 
 
 class Network(Section):
-    """What the two Keras models have in common."""
+    """The params that both Keras models have."""
 
     hidden_units: list_of(Count, 0, MAX_LAYERS)
     activation: choice("relu", "elu", "gelu", "leaky_relu", "selu", "sigmoid", "silu", "softplus", "tanh")
@@ -143,7 +143,7 @@ class Block(Section):
         return self.convolved_side(side) // self.pool_size
 
     def fits(self, side: int) -> bool:
-        """Whether an input of `side` leaves an output, and no weight of a filter sees nothing but padding."""
+        """Return whether an input of `side` leaves an output, and every weight of a filter sees more than padding."""
         return self.kernel_size < 2 * side and self.strides <= side and self.output_side(side) >= 1
 
 

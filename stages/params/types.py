@@ -1,4 +1,4 @@
-"""The types of values in params.yaml; each says what is allowed, in the words of the error message."""
+"""The types of values in params.yaml; each says which are allowed, in the words of the error message."""
 
 from typing import Annotated, Any, Literal
 
@@ -31,13 +31,13 @@ def optional(kind: Any) -> Any:
 
 
 def list_of(kind: Any, low: int, high: int, each: str | None = None) -> Any:
-    """Return the type of a list of `low` to `high` values of that `kind`; `each` says in the plural what they are."""
+    """Return the type of a list of `low` to `high` values of that `kind`; `each` is their plural."""
     counted = f"a list of {low} … {high} {each}" if each else f"a list, at most {high} long, each {described(kind)}"
     return Annotated[list[kind], Field(min_length=low, max_length=high, description=counted)]
 
 
 def described(kind: Any) -> str:
-    """Return what is allowed of a type made here."""
+    """Return the allowed values of a type made here, in words."""
     return next(each.description for each in kind.__metadata__ if each.description)
 
 

@@ -1,6 +1,7 @@
 """Each stage's typed view of params.yaml, checked as a whole before any of it is used."""
 
 from dataclasses import dataclass, field, fields
+from functools import reduce
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -74,7 +75,11 @@ View = TypeVar("View")
 def load_params(view: type[View]) -> View:
     """Check the whole of params.yaml and return the `view` of it; raises `UserError` for any mistake in it."""
     params = _validated(read_yaml(PARAMS))
-    return view(**{part.name: _resolve(params, part.metadata["key"]) for part in fields(view)})
+    return view(**{part.name: _part(params, part.metadata["key"]) for part in fields(view)})
+
+
+def _part(params: Params, key: str) -> Any:
+    return reduce(getattr, filter(None, key.split(".")), params)
 
 
 def check_params(changes: dict[str, Any]) -> None:
@@ -86,7 +91,7 @@ def check_params(changes: dict[str, Any]) -> None:
 
 
 def set_values(content: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Set `changes` (dotted keys) in the nested `content` of params.yaml; what is missing above a key is made."""
+    """Set `changes` (dotted keys) in the nested `content` of params.yaml; missing sections are made."""
     for key, value in changes.items():
         *parents, name = key.split(".")
         section = content
@@ -115,13 +120,6 @@ def locked_params(view: type[View], locked: dict[str, Any]) -> View | None:
         )
     except (KeyError, TypeError, ValidationError):
         return None
-
-
-def _resolve(params: Params, key: str) -> Any:
-    value: Any = params
-    for name in filter(None, key.split(".")):
-        value = getattr(value, name)
-    return value
 
 
 def _validated(content: Any) -> Params:

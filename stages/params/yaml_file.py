@@ -7,7 +7,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 
-from stages.process.errors import UserError
+from stages.process.errors import UserError, one_line
 
 # Seven times this project's own file, and less than a second of the parser's time.
 MAX_BYTES = 50_000
@@ -47,13 +47,7 @@ def read_yaml(path: Path) -> Any:
         raise UserError(f"{path}{mark}: not valid YAML: {one_line(error.problem)}") from None
     except Exception as error:
         # Beside its own errors the parser lets through what Python says of its values: `!!int ""` is an IndexError.
-        raise UserError(f"{path}: not valid YAML: {one_line(error) or type(error).__name__}") from None
-
-
-def one_line(text: object, limit: int = 160) -> str:
-    """Return `text` as one line that is no longer than `limit`, and without what a terminal would act upon."""
-    line = "".join(each if each.isprintable() else repr(each)[1:-1] for each in str(text)[: limit + 1])
-    return line if len(line) <= limit else f"{line[: limit - 3]}…"
+        raise UserError(f"{path}: not valid YAML: {one_line(error)}") from None
 
 
 def _yaml() -> YAML:

@@ -1,4 +1,4 @@
-"""What the user has to change, said in a line or two."""
+"""Errors that the user can mend, and their one or two lines."""
 
 import os
 import re
@@ -6,6 +6,17 @@ import re
 
 class UserError(Exception):
     """A mistake in params, data, files, network or tracker; its message is one or two lines with the remedy."""
+
+
+def one_line(text: object, limit: int = 300) -> str:
+    """Return the first line of `text`, of an exception without one its name, for a message.
+
+    It has no credentials, nothing that a terminal would act upon, and no more characters than `limit`.
+    """
+    # Longer ones only cost time.
+    first, *_ = (str(text).strip()[:10_000] or type(text).__name__).partition("\n")
+    line = without_credentials("".join(each if each.isprintable() else repr(each)[1:-1] for each in first))
+    return line if len(line) <= limit else f"{line[: limit - 3]}…"
 
 
 def without_credentials(text: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-# What stands between DVC and the stage where a shell starts its command as a child.
+# One of these stands between DVC and the stage, if the shell starts its command as a child.
 SHELLS = {"sh", "ash", "bash", "busybox", "csh", "dash", "fish", "ksh", "tcsh", "zsh"}
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -73,7 +73,7 @@ def interrupts_deferred() -> Iterator[None]:
 
 
 def end_with_dvc() -> None:
-    """Where DVC started this process: end it, like SIGTERM, once that DVC is gone; at once if it is already.
+    """End a process that DVC started, like SIGTERM, once that DVC is gone; at once if it is already.
 
     DVC takes its stages along on Ctrl-C only; a killed one would leave them training.
     """

@@ -1,6 +1,6 @@
-"""Which processes are at work in this clone: each holds a lock with its name while it lives.
+"""Locks: a living process of this clone holds one that bears its name, and a stage runs once at a time.
 
-Numbers of processes and names of hosts would not do: a container has new ones after each start.
+The number of a process and the name of its host would not do: a container has new ones after each start.
 """
 
 import atexit
@@ -28,16 +28,16 @@ def is_name(name: object) -> bool:
 
 
 def is_gone(name: str) -> bool:
-    """Return whether the process with that `process_name` has ended, however; what is no such name never does."""
+    """Return whether the process with that `process_name` has ended; False for any other text."""
     if not is_name(name):
         return False
-    lock = FileLock(_folder() / f"{name}.lock")
+    path = _folder() / f"{name}.lock"
     try:
-        with lock.acquire(timeout=0):
-            Path(lock.lock_file).unlink(missing_ok=True)
+        with FileLock(path, timeout=0):
+            path.unlink(missing_ok=True)
+            return True
     except Timeout:
         return False
-    return True
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Where a result comes from: the repository, the commit, the machine."""
+"""The origin of a result: the repository, the commit, the code, the machine."""
 
 import hashlib
 import io
@@ -10,16 +10,22 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-# What a run makes itself: a change there does not make the commit another one.
+# A run makes these itself: a change there does not make the commit another one.
 MADE_BY_RUNS = (":!dvc.lock", ":!reports")
-# Where DVC's remote is, and perhaps how to get in: nothing that changes a result, and nothing for the store.
+# They name DVC's remote, and perhaps the way in: nothing that changes a result, and nothing for the store.
 SETTINGS = (":!.dvc",)
-# Where a file that git does not know yet can change a result; others may be large, or secret.
+# A file here can change a result although git does not know it yet; others may be large, or secret.
 CODE = ("stages",)
 # A diff that git apply takes, whatever the user's settings make of it on the screen.
 PLAIN_DIFF = (
     "--binary", "--no-ext-diff", "--no-textconv", "--no-color", "--no-relative", "--src-prefix=a/", "--dst-prefix=b/",
 )  # fmt: skip
+
+# As /proc/cpuinfo calls them, and as people do.
+INSTRUCTION_SETS = {
+    "avx2": "AVX2", "fma": "FMA", "avx_vnni": "AVX-VNNI", "avx512f": "AVX-512", "avx512_vnni": "VNNI",
+    "avx512_bf16": "BF16", "avx512_fp16": "FP16", "amx_tile": "AMX",
+}  # fmt: skip
 
 
 def main_repository() -> Path:
@@ -111,15 +117,26 @@ def _git(*arguments: str, **environment: str) -> bytes:
     ).stdout
 
 
-def cpu_name() -> str:
+def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Return the processor's name, family and model, and its instruction sets that decide on bits.
+
+    A name alone does not tell: "AMD EPYC" is one with AVX-512, and one without.
+    """
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = [line.partition(":") for line in cpuinfo.read_text().splitlines()]
     except OSError:
         lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    facts = {name.strip(): value.strip() for name, _, value in lines}
+    if "model name" not in facts:
+        return platform.processor() or platform.machine()
+    flags = set(facts.get("flags", "").split())
+    sets = " ".join(shown for flag, shown in INSTRUCTION_SETS.items() if flag in flags)
+    kind = f"family {facts.get('cpu family')} model {facts.get('model')}"
+    return ", ".join(filter(None, (facts["model name"], kind, sets)))
 
 
 def cores() -> int:
-    """Return how many cores of the CPU this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many cores this process may use, the quota of a container included."""
+    from joblib import cpu_count
+
+    return cpu_count()

@@ -6,11 +6,12 @@ import signal
 import sys
 import time
 
+from stages.process.errors import one_line
 from stages.process.lifetime import INTERRUPTS, outlive_readers
 from stages.process.locks import is_gone
 from stages.tracking.publish import publish_all
 from stages.tracking.record import waiting
-from stages.tracking.store import first_line, warn_of_waiting
+from stages.tracking.store import warn_of_waiting
 
 # Between two looks at the records, and before a store that did not answer is asked again.
 LOOK_SECONDS, AGAIN_SECONDS = 0.2, 5
@@ -41,7 +42,7 @@ def main() -> None:
             failures += 1
             # A single call that fails is not worth a word.
             if failures == 2:
-                warn_of_waiting(f"did not take the run: {first_line(error)}")
+                warn_of_waiting(f"did not take the run: {one_line(error)}")
 
 
 def _outlive(stage: str) -> None:

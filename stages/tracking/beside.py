@@ -66,19 +66,14 @@ def _ended(process: subprocess.Popen) -> bool:
     limit = max(SERVER_SECONDS, SERVER_SHARE * (time.time() - psutil.Process().create_time()))
     if not is_server(tracking_uri()):
         limit = math.inf
-    worked, last = _work(process), start
+    # It stays in the system's list until `poll` has seen its end.
+    publisher = psutil.Process(process.pid)
+    worked, last = publisher.cpu_times(), start
     while process.poll() is None:
         now = time.monotonic()
-        if _work(process) != worked:
-            worked, last = _work(process), now
+        if publisher.cpu_times() != worked:
+            worked, last = publisher.cpu_times(), now
         if now - last > IDLE_SECONDS or now - start > limit:
             return False
         time.sleep(0.02)
     return True
-
-
-def _work(process: subprocess.Popen) -> tuple[float, ...]:
-    try:
-        return tuple(psutil.Process(process.pid).cpu_times())
-    except psutil.Error:
-        return ()

@@ -19,19 +19,25 @@ def choose_champion(dataset: str, data_md5: str) -> None:
     on one of these data. Raises what MLflow raises.
     """
     client = connect().MlflowClient()
+    condition = (
+        f"attributes.status = 'FINISHED' AND tags.`{MODEL_MD5}` IS NOT NULL AND tags.`dvc.data_md5` = '{data_md5}' "
+        f"AND tags.`{GATE}` = 'passed' AND tags.`dvc.experiment` IS NULL AND metrics.val_accuracy >= 0"
+    )
+    from mlflow.exceptions import MlflowException
+
     with store_lock():
-        champion = _champion(client, dataset)
-        best = _best(data_md5)
-        if best is None:
-            if champion and champion.tags.get("dvc.data_md5") == data_md5:
-                client.delete_registered_model_alias(dataset, ALIAS)
-            return
-        if champion and champion.run_id == best.info.run_id:
-            return
-        known = client.search_model_versions(f"name = '{dataset}' AND run_id = '{best.info.run_id}'")
-        version = known[0] if known else _register(client, dataset, best)
-        if version:
-            client.set_registered_model_alias(dataset, ALIAS, version.version)
+        try:
+            champion = client.get_model_version_by_alias(dataset, ALIAS)
+        except MlflowException:
+            champion = None
+        best = next(search_runs(condition, "metrics.val_accuracy DESC", OLDEST), None)
+        if best is None and champion and champion.tags.get("dvc.data_md5") == data_md5:
+            client.delete_registered_model_alias(dataset, ALIAS)
+        if best and not (champion and champion.run_id == best.info.run_id):
+            known = client.search_model_versions(f"name = '{dataset}' AND run_id = '{best.info.run_id}'")
+            version = known[0] if known else _register(client, dataset, best)
+            if version:
+                client.set_registered_model_alias(dataset, ALIAS, version.version)
 
 
 def logged_model(run: Any) -> Any:
@@ -42,24 +48,6 @@ def logged_model(run: Any) -> Any:
 def all_logged_models(run: Any) -> list[Any]:
     condition = f"source_run_id = '{run.info.run_id}'"
     return connect().MlflowClient().search_logged_models([run.info.experiment_id], condition)
-
-
-def _best(data_md5: str) -> Any:
-    """Return the run of the best model, the oldest of equals, or None."""
-    condition = (
-        f"attributes.status = 'FINISHED' AND tags.`{MODEL_MD5}` IS NOT NULL AND tags.`dvc.data_md5` = '{data_md5}' "
-        f"AND tags.`{GATE}` = 'passed' AND tags.`dvc.experiment` IS NULL AND metrics.val_accuracy >= 0"
-    )
-    return next(search_runs(condition, "metrics.val_accuracy DESC", OLDEST), None)
-
-
-def _champion(client: Any, name: str) -> Any:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return client.get_model_version_by_alias(name, ALIAS)
-    except MlflowException:
-        return None
 
 
 def _register(client: Any, name: str, run: Any) -> Any:

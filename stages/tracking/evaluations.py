@@ -5,7 +5,7 @@ from stages.learners.models import ALL_MODELS
 from stages.process.console import warn
 from stages.tracking.beside import publishing
 from stages.tracking.record import FOLDER
-from stages.tracking.runs import run_from_files
+from stages.tracking.runs import record_from_files
 
 
 def publish_evaluations(info: DatasetInfo, training: Split, seconds: dict[str, dict[str, float]]) -> bool:
@@ -17,7 +17,7 @@ def publish_evaluations(info: DatasetInfo, training: Split, seconds: dict[str, d
     with publishing():
         try:
             for model in ALL_MODELS:
-                records.append(run_from_files(model, info, training, seconds[model.name]))
+                records.append(record_from_files(model, info, training, seconds[model.name]))
         except OSError as error:
             warn(
                 f"{FOLDER}: cannot be written ({error.strerror or 'no space, or no right to'}): "

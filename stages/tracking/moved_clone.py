@@ -22,7 +22,7 @@ COLUMNS = (
 def follow_the_clone(database: Path) -> None:
     """Have the store find its artifacts beside it; those of another clone that shares it stay where they are."""
     here = database.parent / "mlartifacts"
-    # MLflow itself says what is wrong with a database.
+    # MLflow itself names the fault of a database.
     with suppress(sqlite3.Error), closing(sqlite3.connect(database)) as connection, connection:
         locations = connection.execute("SELECT artifact_location FROM experiments").fetchall()
         if all(_is_at(here, location) for (location,) in locations):

@@ -26,7 +26,7 @@ ENTRY = "outbox.entry"
 class _Published:
     """All that MLflow has acknowledged to this process of a run that goes on.
 
-    Where nothing is known all is published again: MLflow drops or overwrites what it has.
+    Where nothing is known all is published again: MLflow drops or overwrites repetitions.
     """
 
     run_id: str
@@ -39,7 +39,7 @@ _published: dict[Path, _Published] = {}
 
 
 def publish_all(found: list[Path]) -> list[Path]:
-    """Publish the records, in this order, choose the champions of what they evaluate, and return those that changed.
+    """Publish the records, in this order, choose the champions of the evaluated data, and return those that changed.
 
     Raises what MLflow raises: at once where it cannot be reached; where it refuses a record, the first refusal, once
     all others are published.
@@ -53,7 +53,8 @@ def publish_all(found: list[Path]) -> list[Path]:
             if state and "evaluation" in state and "dvc.experiment" not in state["tags"]:
                 evaluated.add((state["dataset"]["dataset"], state["tags"]["dvc.data_md5"]))
         except Exception as error:
-            if _is_away(error):
+            # Of MLflow's own exceptions these say that the server is away.
+            if getattr(error, "get_http_status_code", int)() >= 500:
                 raise
             refusals.append(error)
     for dataset, data_md5 in sorted(evaluated):
@@ -233,9 +234,3 @@ def _end(run_id: str, state: dict[str, Any]) -> None:
         if state["status"] == records.FINISHED and logged_model(client.get_run(run_id)):
             client.set_tag(run_id, MODEL_MD5, state["model"]["md5"])
             standing_run(state["model"]["md5"])
-
-
-def _is_away(error: Exception) -> bool:
-    from mlflow.exceptions import MlflowException
-
-    return isinstance(error, MlflowException) and error.get_http_status_code() >= 500

@@ -113,8 +113,8 @@ def waiting(*processes: str) -> list[Path]:
         state = read(record)
         if state:
             found.append((is_from_files(state), record))
-        elif not (record / "run.json").exists():
-            # Its process was killed before there was a state.
+        elif is_gone(_process(record)) and not (record / "run.json").exists():
+            # Its process was killed before there was a state; a living one is still filling it.
             remove(record)
     return [record for _, record in sorted(found)]
 

@@ -25,29 +25,25 @@ HISTORY = "history.csv"
 OTHER_CODE = "dvc.other_code"
 
 
-def begin_run(model: Model, params: dict[str, Any], info: DatasetInfo, training: Split) -> Path:
+def begin_record(model: Model, params: dict[str, Any], info: DatasetInfo, training: Split) -> Path:
     """Return the record of a training with `params` that begins now."""
     git, diff = git_state()
     state = _state(model, params, info, training, folder_md5(PREPARED), git)
 
     def fill(files: Path) -> None:
         # Now: when MLflow gets it, other code may stand here.
-        copy_code(files / "code")
-        _write_artifacts(files, diff, None)
+        _write_origin(files, diff)
 
     return create(state, fill)
 
 
-def end_run(record: Path, model: Model, best_weights: bool) -> None:
+def end_record(record: Path, model: Model, best_weights: bool) -> None:
     """Add the model and its history, as the training has written them."""
-    tags = {}
-    if model.history:
-        shutil.copyfile(model.history, record / "files/artifacts" / HISTORY)
-        tags = _append_kept_epoch(record, model.history, best_weights)
+    tags = _append_epochs(record, model.history, best_weights, only_kept=True) if model.history else {}
     update(record, tags=tags, model=_model(model, file_md5(model.file)))
 
 
-def run_from_files(model: Model, info: DatasetInfo, training: Split, seconds: dict[str, float]) -> Path:
+def record_from_files(model: Model, info: DatasetInfo, training: Split, seconds: dict[str, float]) -> Path:
     """Return the record of the model that lies here, as DVC's files tell it, with its evaluation in reports/.
 
     `seconds` are measured times, which no file has. Params, data and code are those that dvc.lock records for the
@@ -70,13 +66,13 @@ def run_from_files(model: Model, info: DatasetInfo, training: Split, seconds: di
     digest = hashlib.md5(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def fill(files: Path) -> None:
-        copy_code(files / "code", commit)
-        _write_artifacts(files, diff, model.history)
+        _write_origin(files, diff, commit)
         (files / "evaluation").mkdir()
         for path in reports:
             shutil.copy2(path, files / "evaluation")
         if model.history:
-            state["tags"] |= _append_history(files.parent, model.history, params["weights"] == "best")
+            best_weights = params["weights"] == "best"
+            state["tags"] |= _append_epochs(files.parent, model.history, best_weights, only_kept=False)
 
     evaluation = {"metrics": metrics, "seconds": seconds, "md5": digest}
     ended = {"status": FINISHED, "end_time": now(), "model": _model(model, md5), "evaluation": evaluation}
@@ -99,15 +95,10 @@ def _state(
         tags["dvc.experiment"] = name
     if info.fallback:
         tags["data.fallback"] = fallback_notice(info.requested, info.dataset)
+    # MLflow would add the settings of the logged model by itself, but not again where that was broken off.
+    params = flat({**params, "deskew": info.deskew})
     arrays = [[array.shape, str(array.dtype)] for array in (training.images, training.labels)]
-    return {
-        "run_name": model.run_name,
-        "dataset": asdict(info),
-        "arrays": arrays,
-        # MLflow would add the settings of the logged model by itself, but not again where that was broken off.
-        "params": flat({**params, "deskew": info.deskew}),
-        "tags": tags,
-    }
+    return {"run_name": model.run_name, "dataset": asdict(info), "arrays": arrays, "params": params, "tags": tags}
 
 
 def _code(modules: dict[str, str]) -> tuple[str | None, dict[str, str], bytes]:
@@ -121,33 +112,26 @@ def _code(modules: dict[str, str]) -> tuple[str | None, dict[str, str], bytes]:
     return None, {**today, OTHER_CODE: "today's: no commit has the code that dvc.lock records for the training"}, diff
 
 
-def _write_artifacts(files: Path, diff: bytes, history: Path | None) -> None:
-    artifacts = files / "artifacts"
-    artifacts.mkdir()
+def _write_origin(files: Path, diff: bytes, commit: str | None = None) -> None:
+    copy_code(files / "code", commit)
+    (files / "artifacts").mkdir()
     if diff:
-        (artifacts / DIFF).write_bytes(diff)
-    if history:
-        shutil.copyfile(history, artifacts / HISTORY)
+        (files / "artifacts" / DIFF).write_bytes(diff)
 
 
-def _append_history(record: Path, history: Path, best_weights: bool) -> dict[str, str]:
-    import pandas as pd
-
-    for row in pd.read_csv(history).to_dict("records"):
-        append(record, int(row.pop("epoch")), row)
-    return _append_kept_epoch(record, history, best_weights)
-
-
-def _append_kept_epoch(record: Path, history: Path, best_weights: bool) -> dict[str, str]:
-    """Return the tag with the epoch whose weights the model has.
+def _append_epochs(record: Path, history: Path, best_weights: bool, only_kept: bool) -> dict[str, str]:
+    """Append the epochs of a history, and return the tag with the epoch whose weights the model has.
 
     Where it is not the last one, its values follow as one step more, so that the latest are the model's;
     MLflow's own logging of Keras does the same.
     """
     import pandas as pd
 
+    shutil.copyfile(history, record / "files/artifacts" / HISTORY)
     epochs = pd.read_csv(history).set_index("epoch")
     kept = epochs["val_loss"].idxmin() if best_weights else epochs.index[-1]
+    for epoch, values in () if only_kept else epochs.iterrows():
+        append(record, epoch, values.to_dict())
     if kept != epochs.index[-1]:
         append(record, len(epochs) + 1, epochs.loc[kept].to_dict())
     return {"weights_of_epoch": str(kept)}

@@ -182,11 +182,6 @@ def search_runs(condition: str, *order: str, experiment: str | None = None, dele
             return
 
 
-def first_line(error: Exception) -> str:
-    """Return an error as part of a message: one line, without credentials."""
-    return without_credentials((str(error).strip() or type(error).__name__).splitlines()[0][:300])
-
-
 def warn_of_waiting(what: str) -> None:
     """Say that MLflow does not have a run yet, and how it gets it."""
     warn(

@@ -14,7 +14,7 @@ from stages.process.console import warn
 from stages.process.errors import without_credentials
 from stages.tracking import record as records
 from stages.tracking.beside import publishing
-from stages.tracking.runs import begin_run, end_run
+from stages.tracking.runs import begin_record, end_record
 from stages.tracking.store import tracking_uri
 
 
@@ -25,7 +25,7 @@ class Run:
         self.model, self.params = model, params
         self.record: Path | None = None
         try:
-            self.record = begin_run(model, params, info, training)
+            self.record = begin_record(model, params, info, training)
         except OSError as error:
             _warn_of_loss(error)
 
@@ -33,15 +33,13 @@ class Run:
         """Log the values of `epoch` (from 1)."""
         self._write(records.append, epoch, values)
 
-    def log_metrics(self, values: dict[str, float]) -> None:
-        self._write(records.append, 0, values)
-
     def set_tags(self, tags: dict[str, str]) -> None:
         self._write(records.update, tags=tags)
 
-    def finish(self) -> None:
-        """Log the finished files."""
-        self._write(end_run, self.model, self.params.get("weights") == "best")
+    def finish(self, seconds: float) -> None:
+        """Log the finished files, and the `seconds` that the training took."""
+        self._write(records.append, 0, {"training_seconds": seconds})
+        self._write(end_record, self.model, self.params.get("weights") == "best")
 
     def end(self, status: str, reason: str) -> None:
         """Close the run in MLflow's `status`, with the reason for it if it is not FINISHED."""

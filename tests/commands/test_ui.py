@@ -68,9 +68,7 @@ def test_plain_mlflow_ui_finds_the_store(reproduced):
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with serving(reproduced, "mlflow", "ui", "--port", str(port), url=f"{url}/health", **quiet):
         answer = requests.get(
-            f"{url}/api/2.0/mlflow/experiments/get-by-name",
-            params={"experiment_name": "digits"},
-            timeout=30,
+            f"{url}/api/2.0/mlflow/experiments/get-by-name", params={"experiment_name": "digits"}, timeout=30
         )
         assert answer.json()["experiment"]["name"] == "digits"
 

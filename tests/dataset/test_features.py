@@ -1,4 +1,4 @@
-"""What the random forest sees of an image."""
+"""The features of an image that the random forest is trained on."""
 
 from typing import get_args
 

@@ -1,4 +1,4 @@
-"""What every model does to an image first."""
+"""Preparing images, the same for every model."""
 
 import numpy as np
 import pytest

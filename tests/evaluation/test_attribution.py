@@ -1,4 +1,4 @@
-"""Attributions: what must hold of them for any model."""
+"""Attributions have the properties that must hold for any model."""
 
 import keras
 import numpy as np

@@ -19,7 +19,7 @@ ABOUT = DatasetInfo("digits", "digits", False, 8, 8, list("0123456789"), False)
 
 
 def split(count: int, seed: int) -> Split:
-    """Noise: what a forest knows of it by heart helps with no other image."""
+    """Noise: a forest that knows it by heart has learnt nothing of other images."""
     random = np.random.default_rng(seed)
     return Split(random.random((count, 8, 8)).astype(np.float32), (np.arange(count) % 10).astype(np.uint8))
 

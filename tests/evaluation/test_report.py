@@ -1,4 +1,4 @@
-"""The page: what it shows, and what does not change it."""
+"""The content of the page, and an edit that does not change it."""
 
 import numpy as np
 import pandas as pd
@@ -13,12 +13,7 @@ from stages.paths import EXPLORE, PREPARED
 
 LABELS = np.array([0, 1, 1, 0])
 SIZE = {"weights": 1000, "multiply_adds": 1000}
-METRICS = {
-    **dict.fromkeys((*METRIC_NAMES, "val_accuracy"), 0.98765),
-    **SIZE,
-    "file_bytes": 1000,
-    "gate_passed": False,
-}
+METRICS = {**dict.fromkeys((*METRIC_NAMES, "val_accuracy"), 0.98765), **SIZE, "file_bytes": 1000, "gate_passed": False}
 
 
 def test_the_page_shows_metrics_params_and_the_notice_escaped(params_file):

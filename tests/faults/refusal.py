@@ -1,4 +1,4 @@
-"""What every refusal has in common: a short error, and nothing lost."""
+"""The marks of every refusal: a short error, and nothing lost."""
 
 from pathlib import Path
 

@@ -101,7 +101,7 @@ def test_a_run_whose_processes_are_all_gone_is_closed_at_the_next_start(checked_
     assert "its process ended without a word" in run.data.tags["failure"]
     assert run.info.start_time < run.info.end_time <= ended
     assert not list((checked_out.folder / ".dvc/tmp/mlflow-outbox").iterdir())
-    # What it had in its temporary folder went too.
+    # Its temporary folder went too.
     assert [folder.name for folder in (checked_out.folder / ".dvc/tmp/stages").iterdir()] == ["not-of-a-process"]
 
 

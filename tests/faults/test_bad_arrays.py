@@ -37,7 +37,7 @@ def with_nan(images: np.ndarray) -> np.ndarray:
     return images
 
 
-# What happens to data/prepared, which file the error names, and what it says of it.
+# The damage to data/prepared, the file that the error names, and its words.
 FAULTS = {
     "an array cut short": (
         rewritten("train_images.npy", lambda good: good[:-9]),
@@ -96,7 +96,7 @@ FAULTS = {
     "a name less": (about(class_names=list("012345678")), "train_labels.npy", "label 9 is not one of 0 … 8"),
 }
 
-# What hardly ever happens.
+# Hardly ever seen.
 RARE = {
     "a deep description",
     "a height in words",

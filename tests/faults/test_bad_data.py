@@ -59,7 +59,7 @@ def manifest(content: object) -> Callable[[bytes], bytes]:
     return lambda good: content if isinstance(content, bytes) else json.dumps(content).encode()
 
 
-# What happens to data/raw, which file the error names, and what it says of it.
+# The damage to data/raw, the file that the error names, and its words.
 FAULTS = {
     "cut short": (rewritten(TRAIN_IMAGES, lambda good: good[:-9]), TRAIN_IMAGES, "not a whole gzip file"),
     "a second file after it": (rewritten(TRAIN_IMAGES, lambda good: good + good), TRAIN_IMAGES, "more values"),
@@ -93,11 +93,7 @@ FAULTS = {
         "magic number 0x00000d03",
     ),
     "a label out of range": (labels(lambda good: np.where(good == 3, 10, good)), TRAIN_LABELS, "label 10 is not one"),
-    "a class is gone": (
-        labels(lambda good: np.where(good == 3, 4, good)),
-        TRAIN_LABELS,
-        "no image of class 3",
-    ),
+    "a class is gone": (labels(lambda good: np.where(good == 3, 4, good)), TRAIN_LABELS, "no image of class 3"),
     "HTML": (rewritten(TRAIN_IMAGES, lambda good: b"<html>"), TRAIN_IMAGES, "not a whole gzip file"),
     "missing": (lambda raw: (raw / TEST_LABELS).unlink(), TEST_LABELS, "No such file"),
     "a folder": (a_folder, TRAIN_IMAGES, "Is a directory"),
@@ -119,7 +115,7 @@ FAULTS = {
     ),
 }
 
-# What hardly ever happens.
+# Hardly ever seen.
 RARE = {
     "a second file after it",
     "a class is gone",

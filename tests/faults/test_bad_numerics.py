@@ -11,7 +11,7 @@ pytestmark = pytest.mark.faults
 
 # Each step multiplies the weights by 1 - 2 * 10 * 100.
 DIVERGING = {"optimizer": {"name": "sgd", "learning_rate": 10.0, "schedule": "constant"}, "l2": 100.0, "epochs": 1000}
-# What a step broke shows in the validation that follows it: all images are one step.
+# A broken step shows in the validation that follows it: all images are one step.
 ONE_STEP = {**DIVERGING, "batch_size": 2000}
 # Activations beyond 65,504.
 HALF = {"optimizer": {"name": "adam", "learning_rate": 10.0, "schedule": "constant"}, "epochs": 1000}

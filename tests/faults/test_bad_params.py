@@ -74,15 +74,13 @@ SCALARS = (
     | st.text(st.characters(), max_size=100)
 )
 VALUES = st.recursive(
-    SCALARS,
-    lambda each: st.lists(each, max_size=5) | st.dictionaries(SCALARS, each, max_size=3),
-    max_leaves=10,
+    SCALARS, lambda each: st.lists(each, max_size=5) | st.dictionaries(SCALARS, each, max_size=3), max_leaves=10
 ).map(yaml_of) | st.sampled_from(SNIPPETS)
 BYTES = st.sampled_from([snippet.encode(errors="surrogatepass") for snippet in SNIPPETS]) | st.binary(max_size=20)
 
 
 def spans(text: str, key: str) -> tuple[slice, slice]:
-    """Where the dotted `key` of params.yaml and its value stand in `text`; of a list the first entry is meant."""
+    """The place of the dotted `key` of params.yaml and its value in `text`; of a list the first entry is meant."""
     node, name = YAML(typ="safe", pure=True).compose(text), None
     for part in key.split("."):
         while node.id == "sequence":

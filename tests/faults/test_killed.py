@@ -110,7 +110,7 @@ def kill_and_go_on(
             clone.run("dvc", "repro", "--force", "--single-item", stage, TMPDIR=str(temporary))
     assert "Traceback" not in clone.run("dvc", "repro", TMPDIR=str(temporary)).stdout
     assert "up to date" in clone.run("dvc", "status").stdout
-    # Where no stage had to run again none could send, or remove, what the last one left.
+    # If no stage had to run again, none could publish, or remove, the rest of the last one.
     clone.run("mnist", "publish", TMPDIR=str(temporary))
 
     assert processes(clone.folder) == []

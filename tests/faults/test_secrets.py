@@ -48,7 +48,7 @@ def without_sources(clone: Clone) -> list[Path]:
             {"MLFLOW_TRACKING_URI": f"http://user:p%40{SECRET}@127.0.0.1:9"}, "127.0.0.1:9", marks=pytest.mark.long
         ),
         ({"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_TRACKING_TOKEN": f"{SECRET}\r"}, "127.0.0.1:9"),
-        # What each library would cut in another place.
+        # Each library would cut these in another place.
         ({"MLFLOW_TRACKING_URI": f"http://user:12/{SECRET}@127.0.0.1:9"}, "…@127.0.0.1:9"),
         ({"MLFLOW_TRACKING_URI": f"http://user:a://{SECRET}#b@127.0.0.1:9"}, "…@127.0.0.1:9"),
         ({"MLFLOW_TRACKING_URI": f"user:{SECRET}@127.0.0.1:9"}, "127.0.0.1:9: not a tracking server"),
@@ -88,7 +88,7 @@ def test_a_server_that_loses_the_model_shows_no_password(checked_out, tmp_path_f
     assert f"warning: MLflow (http://127.0.0.1:{port})" in trained
     assert published.returncode == 1
     assert f"http://127.0.0.1:{port}/api" in published.stdout
-    # What waits for the server is among the files that are searched.
+    # The records that wait for the server are among the files that are searched.
     assert list((checked_out.folder / ".dvc/tmp/mlflow-outbox").iterdir())
     assert SECRET not in trained + published.stdout
     assert holders(store, *without_sources(checked_out)) == []

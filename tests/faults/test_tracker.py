@@ -20,7 +20,7 @@ MLP = ("python", "-m", "stages.train_mlp")
 FOREST = ("python", "-m", "stages.train_random_forest")
 EVALUATE = ("python", "-m", "stages.evaluate")
 PUBLISH = ("mnist", "publish")
-# What two runs of the same training differ in.
+# Two runs of the same training differ in these tags.
 OWN = ("git.", "outbox.entry", "mlflow.log-model.history")
 
 
@@ -183,7 +183,7 @@ def test_a_training_that_the_store_refuses_is_no_reason_for_another_run(checked_
         assert checked_out.run(*PUBLISH, check=False).returncode == 1
     artifacts.unlink()
     for _ in range(2):
-        # What an evaluation waits for comes before it.
+        # A training comes before the evaluation that waits for it.
         checked_out.run(*PUBLISH, check=False)
     assert {name: len(runs) for name, runs in told(store(checked_out)).items()} == {
         "mlp": 1, "cnn": 1, "random-forest": 1

@@ -37,7 +37,7 @@ from tests.project import client, runs
 
 pytestmark = pytest.mark.faults
 
-# What every attack would leave in the current folder.
+# Every attack would leave this in the current folder.
 RAN = "ran"
 
 
@@ -435,7 +435,7 @@ def test_a_logged_model_whose_file_has_code_is_not_loaded(checked_out, monkeypat
     with pytest.raises(UserError, match="no part of a network"):
         mlflow.pyfunc.load_model(str(folder))
 
-    # What MLflow itself loads is guarded by a setting of MLflow, which ours do not need.
+    # A setting of MLflow guards the files that MLflow itself loads; ours do not need it.
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     (folder / "python_model.pkl").write_bytes(pickle.dumps(Evil()))
     info = folder / "MLmodel"

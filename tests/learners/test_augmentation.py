@@ -1,4 +1,4 @@
-"""Augmentation moves what is drawn, within its limits, and nothing else."""
+"""Augmentation moves the digits, within its limits, and changes nothing else."""
 
 import numpy as np
 import pytest

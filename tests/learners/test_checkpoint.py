@@ -1,16 +1,18 @@
 """A training that is interrupted and goes on ends as if nothing had happened."""
 
 import os
+from contextlib import suppress
 
 import keras
 import numpy as np
 import pytest
 
-from stages.learners.checkpoint import checkpoint_path, load_checkpoint, remove_checkpoint
+from stages.learners.checkpoint import checkpoint_path, checkpointed, load_checkpoint, remove_checkpoint
 from stages.learners.models import CNN, MLP
 from stages.learners.networks import build_mlp, optimizer
 from stages.learners.training import train
 from stages.paths import PREPARED
+from stages.process.errors import UserError
 from tests.learners.test_networks import section
 from tests.learners.test_training import TRAINING, VALIDATION
 
@@ -150,3 +152,15 @@ def test_what_nobody_came_back_to_is_removed_in_the_end(tmp_path):
     remove_checkpoint(fresh)
     assert not fresh.parent.exists()
     remove_checkpoint(fresh)
+
+
+@pytest.mark.parametrize(("error", "left"), [(UserError, False), (KeyboardInterrupt, True), (None, False)])
+def test_only_a_training_that_was_interrupted_keeps_its_checkpoint(tmp_path, monkeypatch, error, left):
+    monkeypatch.chdir(tmp_path)
+    PREPARED.mkdir(parents=True)
+    with suppress(UserError, KeyboardInterrupt), checkpointed(MLP, {}, "cpu") as path:
+        path.parent.mkdir()
+        path.touch()
+        if error:
+            raise error
+    assert path.exists() is left

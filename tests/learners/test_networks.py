@@ -1,4 +1,4 @@
-"""Every published recipe is a matter of params, and each network is what its recipe says."""
+"""Every published recipe is a matter of params, and each network is the one of its recipe."""
 
 from math import prod
 
@@ -61,12 +61,7 @@ def block(filters: int, pool_size: int, dropout: float = 0.0) -> dict:
 )
 def test_the_keras_examples_are_a_matter_of_params(blocks, hidden_units, weights):
     params = section(
-        "cnn",
-        blocks=blocks,
-        global_pooling="none",
-        hidden_units=hidden_units,
-        dropout=0.5,
-        batch_norm=False,
+        "cnn", blocks=blocks, global_pooling="none", hidden_units=hidden_units, dropout=0.5, batch_norm=False
     )
     assert build_cnn(params, 28, 28, 10).count_params() == weights
 
@@ -106,10 +101,7 @@ def test_penalties_and_batch_norm_reach_every_layer():
     assert sum("batch_norm" in layer.name for layer in model.layers) == len(weighted) - 1
 
 
-BLOCKS = [
-    {**block(7, 1), "kernel_size": 5, "strides": 2, "padding": "same"},
-    block(11, 2),
-]
+BLOCKS = [{**block(7, 1), "kernel_size": 5, "strides": 2, "padding": "same"}, block(11, 2)]
 
 
 @pytest.mark.parametrize(
@@ -128,6 +120,6 @@ def test_the_schema_counts_the_weights_and_values_that_the_network_has(build, pa
     kernels = [layer.kernel for layer in network.layers if hasattr(layer, "kernel")]
     values = side**2 + sum(prod(layer.output.shape[1:]) for layer in network.layers if hasattr(layer, "kernel"))
     if build is build_cnn:
-        # What the dense part gets is another array.
+        # The dense part gets another array.
         values += next(kernel for kernel in kernels if len(kernel.shape) == 2).shape[0]
     assert params.size(side, 10) == (sum(prod(kernel.shape) for kernel in kernels), values)

@@ -127,7 +127,7 @@ def test_early_stopping_stops_and_best_weights_are_kept():
 def test_with_shifts_the_model_is_the_mean_over_shifted_images(tmp_path):
     model, history, *_ = run(test_time_shift=1)
     plain, plain_history, *_ = run(test_time_shift=0)
-    # The training itself is the same, and what it reports.
+    # The training itself is the same, and so is its report.
     assert history == plain_history
     for a, b in zip(model.get_weights(), plain.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -176,7 +176,7 @@ def test_weights_that_are_not_finite_end_a_training_whose_loss_is(value):
     params = section("mlp", hidden_units=[8], batch_norm=True, epochs=2, batch_size=16)
     network = build_mlp(params, 4, 4, 3)
     (normalization,) = (layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization))
-    # What is divided by infinity is 0, and training divides by the variance of the batch.
+    # A value divided by infinity is 0, and training divides by the variance of the batch.
     normalization.moving_variance.assign(np.full(8, value, np.float32))
     quantity = "a weight is inf" if np.isinf(value) else "val_loss is nan"
     with pytest.raises(UserError, match=f"train.mlp: {quantity} in epoch 1"):

@@ -1,4 +1,4 @@
-"""What a message may not show."""
+"""Messages show no credentials."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Whether a process is gone, on real ones."""
+"""Living and ended processes are told apart, on real ones."""
 
 import subprocess
 import sys

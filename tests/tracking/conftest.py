@@ -16,7 +16,7 @@ from stages.dataset.prepared import DatasetInfo, Split, save_info, save_split
 from stages.learners.models import ALL_MODELS, MLP, Model
 from stages.paths import COMPARISON, METRICS, PREPARED
 from stages.tracking import record as records
-from stages.tracking.runs import begin_run, end_run, run_from_files
+from stages.tracking.runs import begin_record, end_record, record_from_files
 from stages.tracking.store import connect
 from tests.conftest import PROJECT
 
@@ -83,19 +83,19 @@ def write_reports(model: Model) -> None:
 
 def training(model: Model = MLP, status: str = records.FINISHED, **state: object) -> Path:
     """Make the record of a training that ended so."""
-    record = begin_run(model, PARAMS, INFO, TRAINING)
+    record = begin_record(model, PARAMS, INFO, TRAINING)
     records.update(record, tags={"runtime.device": "cpu"}, **state)
     for epoch in (1, 2, 3):
         records.append(record, epoch, {"val_accuracy": 1 - 1 / (1 + epoch), "val_loss": 1 / epoch})
     if status == records.FINISHED:
-        end_run(record, model, best_weights=False)
+        end_record(record, model, best_weights=False)
     records.update(record, status=status, reason="" if status == records.FINISHED else "why", end_time=records.now())
     return record
 
 
 def evaluation(model: Model = MLP) -> Path:
     """Make the record of the model that lies here and of its evaluation."""
-    return run_from_files(model, INFO, TRAINING, {"predict_1_image_seconds": 0.01})
+    return record_from_files(model, INFO, TRAINING, {"predict_1_image_seconds": 0.01})
 
 
 def published(model_name: str | None = None) -> list[dict]:

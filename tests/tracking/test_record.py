@@ -51,6 +51,15 @@ def test_a_record_whose_process_was_killed_while_it_made_it_is_removed(folder):
     assert list(folder.iterdir()) == []
 
 
+def test_a_record_that_a_living_process_is_filling_is_left(folder):
+    def fill(files):
+        assert records.waiting() == []
+        assert files.exists()
+
+    made = records.create({}, fill)
+    assert records.waiting() == [made]
+
+
 def test_a_record_without_an_end_is_killed_once_its_process_is_gone(folder):
     ours = records.create({"start_time": 1000})
     records.append(ours, 1, {"val_loss": 0.1})

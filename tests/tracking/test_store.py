@@ -1,4 +1,4 @@
-"""Where runs go, and what is said where they cannot."""
+"""The store that runs go to, and the words for one that takes none."""
 
 import os
 from pathlib import Path

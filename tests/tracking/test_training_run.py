@@ -21,7 +21,7 @@ def test_the_diff_has_the_code_and_nothing_that_git_does_not_know_elsewhere(chec
     (checked_out.folder / "README.md").write_bytes(b"gr\xfc\xdfe")
     (checked_out.folder / "stages/new.py").write_text("x = 1\n")
     before = objects(checked_out)
-    # What people set to read diffs must not reach the one that is kept.
+    # People's settings for reading diffs must not reach the one that is kept.
     settings = checked_out.folder / ".git/test-settings"
     settings.write_text("[diff]\n noprefix = true\n external = false\n[color]\n ui = always\n")
     checked_out.run(*FOREST, GIT_CONFIG_GLOBAL=str(settings))
@@ -90,7 +90,7 @@ from stages.tracking.training_run import training_run
 with exit_on_user_error():
     params = load_params(TrainRandomForestParams).resolved()
     with training_run(RANDOM_FOREST, params, load_info(), load_split("train")) as run:
-        run.finish()
+        run.finish(1.0)
         os.kill(os.getpid(), signal.SIGTERM)
 """
 
