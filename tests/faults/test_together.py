@@ -4,13 +4,33 @@ import shutil
 from pathlib import Path
 
 import mlflow
+import psutil
 import pytest
 
-from tests.conftest import Audit, copy_of
+from tests.conftest import Audit, Clone, copy_of
 from tests.faults.test_killed import files
 from tests.project import MODELS
 
 pytestmark = pytest.mark.faults
+
+
+def check_they_end_right(both: list[psutil.Popen], clone: Clone, undisturbed: Clone) -> None:
+    ended = [(process.communicate(timeout=600)[0], process.returncode) for process in both]
+    assert 0 in [code for _, code in ended], ended
+    for output, code in ended:
+        assert "Traceback" not in output
+        # DVC's own words, with the number of the other process.
+        assert not code or "is busy, it is being blocked by" in output or "Unable to acquire lock" in output, output
+    clone.run("dvc", "repro")
+    assert "up to date" in clone.run("dvc", "status").stdout
+    expected, found = files(undisturbed.folder), files(clone.folder)
+    assert [name for name in expected if found.get(name) != expected[name]] == []
+
+
+def test_two_repros_of_a_stage_in_one_clone_end_with_the_right_bytes_or_a_clear_refusal(checked_out, reproduced):
+    command = ("dvc", "repro", "--force", "--single-item", "preprocess")
+    both = [checked_out.start(*command) for _ in range(2)]
+    check_they_end_right(both, checked_out, reproduced)
 
 
 @pytest.mark.long
@@ -20,16 +40,7 @@ def test_two_pipelines_in_one_clone_end_with_the_right_bytes_or_a_clear_refusal(
     for model in MODELS:
         next((checked_out.folder / "models").glob(f"{model}.*")).unlink()
     both = [checked_out.start("dvc", "repro", "--force") for _ in range(2)]
-    ended = [(process.communicate(timeout=600)[0], process.returncode) for process in both]
-    assert 0 in [code for _, code in ended], ended
-    for output, code in ended:
-        assert "Traceback" not in output
-        # DVC's own words, with the number of the other process.
-        assert not code or "is busy, it is being blocked by" in output or "Unable to acquire lock" in output, output
-    checked_out.run("dvc", "repro")
-    assert "up to date" in checked_out.run("dvc", "status").stdout
-    expected, found = files(reproduced.folder), files(checked_out.folder)
-    assert [name for name in expected if found.get(name) != expected[name]] == []
+    check_they_end_right(both, checked_out, reproduced)
 
 
 def test_a_stage_waits_for_another_of_its_kind_in_the_same_folder(checked_out):

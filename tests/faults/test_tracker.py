@@ -136,6 +136,15 @@ def test_the_next_stage_delivers_what_the_server_did_not_take(checked_out, proxy
     check_delivered(checked_out, proxy.url, undisturbed)
 
 
+def test_a_server_that_takes_thirty_seconds_for_its_first_answer_is_not_waited_for(checked_out, proxy):
+    proxy.fault = slow(30)
+    start = time.monotonic()
+    output = trained(checked_out, *FOREST, MLFLOW_TRACKING_URI=proxy.url)
+    assert time.monotonic() - start < 30
+    assert len(warnings(output)) == 1
+    assert "is slow, and does not have the run yet" in output
+
+
 @pytest.mark.long
 def test_a_server_that_takes_ten_seconds_for_each_call_is_not_waited_for(checked_out, proxy, undisturbed):
     proxy.fault = slow(10)

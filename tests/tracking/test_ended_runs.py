@@ -6,7 +6,7 @@ from stages.fingerprints import file_md5
 from stages.learners.models import MLP
 from stages.tracking import record as records
 from stages.tracking.publish import publish
-from stages.tracking.runs import end_run
+from stages.tracking.runs import end_record
 from tests.tracking.conftest import published, training
 
 
@@ -15,7 +15,7 @@ def test_with_the_best_weights_the_latest_values_are_those_of_their_epoch(clone)
     history = pd.read_csv(MLP.history)
     history["val_loss"] = [0.5, 0.1, 0.4]
     history.to_csv(MLP.history, index=False)
-    end_run(record, MLP, best_weights=True)
+    end_record(record, MLP, best_weights=True)
     records.update(record, status=records.FINISHED, end_time=records.now())
     publish(record)
     (run,) = published()
@@ -27,7 +27,7 @@ def test_with_the_best_weights_the_latest_values_are_those_of_their_epoch(clone)
 def test_only_a_finished_run_stands_for_a_model(clone):
     # The interrupt came when the model was written and noted: DVC did not keep it.
     interrupted = training(status=records.RUNNING, end_time=None)
-    end_run(interrupted, MLP, best_weights=False)
+    end_record(interrupted, MLP, best_weights=False)
     records.update(interrupted, status=records.KILLED, reason="signal 15", end_time=records.now())
     publish(interrupted)
     publish(training())
