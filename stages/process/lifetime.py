@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -21,7 +21,7 @@ INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def unwind_on_signals() -> None:
     """Make SIGTERM and SIGHUP unwind like Ctrl-C, so that temporary files go and MLflow runs are closed."""
     for number in _heeded(signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        signal.signal(number, signal.default_int_handler)
     sys.unraisablehook = _again
 
 
@@ -94,29 +94,19 @@ def _adopts_orphans(process: psutil.Process) -> bool:
 
 
 def _watch(dvc: psutil.Process) -> None:
-    while _is_running(dvc):
-        time.sleep(1)
+    with suppress(psutil.NoSuchProcess):
+        # A zombie has ended; its parent has not asked how.
+        while dvc.is_running() and dvc.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(1)
     try:
         print("dvc is gone: ending with it", file=sys.stderr, flush=True)
     finally:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _is_running(process: psutil.Process) -> bool:
-    try:
-        # A zombie has ended; its parent has not asked how.
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 def _heeded(*numbers: signal.Signals) -> list[signal.Signals]:
     """Return the signals that are not ignored; nohup ignores SIGHUP, and a shell SIGINT for its background."""
     return [number for number in numbers if signal.getsignal(number) not in (signal.SIG_IGN, None)]
-
-
-def _interrupt(signal_number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _again(unraisable: "sys.UnraisableHookArgs") -> None:
