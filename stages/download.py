@@ -8,7 +8,6 @@ DATA_MIRROR names a folder or a base URL that is asked before the public mirrors
 
 import json
 import shutil
-from pathlib import Path
 
 from stages.dataset.catalogue import CATALOGUE
 from stages.dataset.fallback import SAMPLES, fallback_notice
@@ -26,7 +25,7 @@ def main() -> None:
     params = load_params(DownloadParams)
     requested = CATALOGUE[params.data.name]
     used = requested.name
-    # Files that were verified before a failure stay in the folder for the next attempt.
+    # Verified files stay in the folder after a failure, for the next attempt.
     with replaced(RAW, resume=True) as folder:
         for part in folder.glob("*.part"):
             part.unlink()
@@ -37,7 +36,8 @@ def main() -> None:
                     fetch(requested, folder, bar.update)
             except NoMirrorReached as error:
                 used = _sample(requested.name, params.data.offline, str(error))
-                _clear(folder)
+                shutil.rmtree(folder)
+                folder.mkdir()
         if not CATALOGUE[used].published:
             write_packaged(used, folder)
         manifest = {"requested": requested.name, "dataset": used, "fallback": used != requested.name}
@@ -56,11 +56,6 @@ def _sample(name: str, offline: str, reasons: str) -> str:
         raise UserError(f"{message}Connect to the network, {point}, or set data.offline: sample in params.yaml.")
     warn(message.rstrip())
     return SAMPLES[name]
-
-
-def _clear(folder: Path) -> None:
-    shutil.rmtree(folder)
-    folder.mkdir()
 
 
 if __name__ == "__main__":

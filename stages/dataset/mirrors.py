@@ -10,7 +10,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from stages.dataset.catalogue import Dataset, PublishedFile
@@ -26,6 +25,13 @@ PATIENCE = 30
 PORTION = 300_000
 ATTEMPTS = 3
 CHUNK = 1 << 16
+CONNECTION_REASONS = {
+    "NameResolutionError": "name not found",
+    "getaddrinfo": "name not found",
+    "Connection refused": "connection refused",
+    "ProxyError": "the proxy cannot reach it",
+    "Connection aborted": "no answer in HTTP",
+}
 
 
 class NoMirrorReached(Exception):
@@ -33,9 +39,10 @@ class NoMirrorReached(Exception):
 
 
 class _Failure(Exception):
-    """The reason for which a mirror did not give the file.
+    """A mirror did not deliver a file; the message is the reason.
 
-    `answered`: there was an answer at all. `again`: another attempt may help. `others`: it may have other files.
+    `answered` tells whether it can be reached, `again` whether another attempt may help, and `others` whether to ask it
+    for other files. The defaults are those of a mirror that has no such file, or another one.
     """
 
     def __init__(self, reason: str, *, answered: bool = True, again: bool = False, others: bool = True):
@@ -54,8 +61,7 @@ def fetch(dataset: Dataset, folder: Path, advance: Callable[[int], object]) -> N
     Raises `NoMirrorReached` when no mirror answered for any file, and `UserError` when one answered
     and none had the right file.
     """
-    mirrors = _mirrors(dataset)
-    reached = False
+    mirrors, reached = _mirrors(dataset), False
     given_up: dict[str, _Failure] = {}
     for name, published in dataset.published.items():
         target = folder / name
@@ -79,10 +85,10 @@ def fetch(dataset: Dataset, folder: Path, advance: Callable[[int], object]) -> N
             listed = "; ".join(reasons)
             if not reached:
                 raise NoMirrorReached(listed)
+            file = f"{dataset.name}/{name}"
             raise UserError(
-                f"no mirror has {dataset.name}/{name} as published: {listed}\n"
-                "Try again later, or point DATA_MIRROR at a folder or URL with "
-                f"{dataset.name}/{name} (see README.md)."
+                f"no mirror has {file} as published: {listed}\n"
+                f"Try again later, or point DATA_MIRROR at a folder or URL with {file} (see README.md)."
             )
 
 
@@ -94,10 +100,8 @@ def _mirrors(dataset: Dataset) -> list[str]:
         # Not the current folder: an experiment of DVC runs in a temporary copy.
         own = str(main_repository() / Path(own).expanduser())
     elif not _is_http_url(own):
-        raise UserError(
-            f"DATA_MIRROR={own}: must be a folder or an http(s) URL that holds "
-            "mnist/train-images-idx3-ubyte.gz and so on"
-        )
+        example = "mnist/train-images-idx3-ubyte.gz"
+        raise UserError(f"DATA_MIRROR={own}: must be a folder or an http(s) URL that holds {example} and so on")
     return [f"{own.rstrip('/')}/{dataset.name}/", *dataset.mirrors]
 
 
@@ -114,9 +118,12 @@ def _fetch_file(location: str, target: Path, published: PublishedFile, advance: 
     for attempt in range(1, ATTEMPTS + 1):
         try:
             with closing(_timed(location)) as chunks, open(part, "wb") as file:
-                _write(chunks, file, published.size, advance)
-            fault = _fault(part, published)
-            if fault is not None:
+                for chunk in chunks:
+                    file.write(chunk)
+                    advance(len(chunk))
+                    if file.tell() > published.size:
+                        break
+            if fault := _fault(part, published):
                 raise _Failure(fault)
             os.replace(part, target)
             return
@@ -127,17 +134,6 @@ def _fetch_file(location: str, target: Path, published: PublishedFile, advance: 
             if not isinstance(error, _Failure) or not error.again or attempt == ATTEMPTS:
                 raise
         time.sleep(2 ** (attempt - 1))
-
-
-def _write(chunks: Iterator[bytes], file: BinaryIO, size: int, advance: Callable) -> None:
-    """Write the chunks, at most one more than `size` bytes need."""
-    written = 0
-    for chunk in chunks:
-        file.write(chunk)
-        written += len(chunk)
-        advance(len(chunk))
-        if written > size:
-            break
 
 
 def _timed(location: str) -> Iterator[bytes]:
@@ -205,9 +201,8 @@ def _download(url: str) -> Iterator[Iterator[bytes]]:
     import urllib3
 
     try:
-        response = requests.get(
-            url, stream=True, timeout=(CONNECT_TIMEOUT, PATIENCE), headers={"Accept-Encoding": "identity"}
-        )
+        times, headers = (CONNECT_TIMEOUT, PATIENCE), {"Accept-Encoding": "identity"}
+        response = requests.get(url, stream=True, timeout=times, headers=headers)
     except requests.exceptions.SSLError:
         raise _Failure("its TLS certificate is not valid") from None
     except requests.exceptions.Timeout:
@@ -234,17 +229,7 @@ def _download(url: str) -> Iterator[Iterator[bytes]]:
 
 def _connection_reason(error: Exception) -> str:
     # requests hides what happened in the text of a nested urllib3 error.
-    text = str(error)
-    for sign, reason in (
-        ("NameResolutionError", "name not found"),
-        ("getaddrinfo", "name not found"),
-        ("Connection refused", "connection refused"),
-        ("ProxyError", "the proxy cannot reach it"),
-        ("Connection aborted", "no answer in HTTP"),
-    ):
-        if sign in text:
-            return reason
-    return "no connection"
+    return next((reason for sign, reason in CONNECTION_REASONS.items() if sign in str(error)), "no connection")
 
 
 def _fault(path: Path, published: PublishedFile) -> str | None:
@@ -255,8 +240,7 @@ def _fault(path: Path, published: PublishedFile) -> str | None:
         return f"wrong length, {more}{published.size:,} bytes"
     try:
         with gzip.open(path) as stream:
-            start = stream.read(4)
-            check_magic(start, dimensions=3 if "idx3" in path.name else 1)
+            check_magic(stream.read(4), dimensions=3 if "idx3" in path.name else 1)
     except (IdxError, OSError, EOFError, zlib.error) as error:
         return f"not the gzip-compressed IDX file ({error})"
     with open(path, "rb") as file:

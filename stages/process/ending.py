@@ -1,4 +1,4 @@
-"""How a stage or command ends where it cannot go on: with a message, not a traceback."""
+"""The end of a stage or command that cannot go on: a message, not a traceback."""
 
 import errno
 import re
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from stages.process.errors import UserError, without_credentials
 from stages.process.lifetime import outlive_readers, unwind_on_signals
 
-# Nothing that the code could know: a full or read-only disk, missing rights, a broken device.
+# The user's to mend: a full or read-only disk, missing rights, a broken device.
 OF_THE_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
@@ -33,5 +33,5 @@ def exit_on_user_error() -> Iterator[None]:
 
 
 def _is_of_the_system(error: OSError) -> bool:
-    # NumPy writes past Python, and says in its own words how many values went out.
+    # NumPy writes without Python, and raises an error without a number.
     return error.errno in OF_THE_SYSTEM or bool(re.search(r"\d+ requested and \d+ written", str(error)))

@@ -9,14 +9,15 @@ class UserError(Exception):
 
 
 def one_line(text: object, limit: int = 300) -> str:
-    """Return the first line of `text`, of an exception without one its name, for a message.
+    """Return `text`, of an exception its first line or else its name, as one line that a terminal only shows.
 
-    It has no credentials, nothing that a terminal would act upon, and no more characters than `limit`.
+    It has no more characters than `limit`; the line of an exception has no credentials.
     """
-    # Longer ones only cost time.
-    first, *_ = (str(text).strip()[:10_000] or type(text).__name__).partition("\n")
-    line = without_credentials("".join(each if each.isprintable() else repr(each)[1:-1] for each in first))
-    return line if len(line) <= limit else f"{line[: limit - 3]}…"
+    if isinstance(text, Exception):
+        # Longer ones only cost time.
+        text = without_credentials((str(text).strip()[:10_000] or type(text).__name__).splitlines()[0])
+    line = "".join(each if each.isprintable() else repr(each)[1:-1] for each in str(text)[: limit + 1])
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
 def without_credentials(text: str) -> str:

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -21,15 +21,12 @@ INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def unwind_on_signals() -> None:
     """Make SIGTERM and SIGHUP unwind like Ctrl-C, so that temporary files go and MLflow runs are closed."""
     for number in _heeded(signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        signal.signal(number, signal.default_int_handler)
     sys.unraisablehook = _again
 
 
 def outlive_readers() -> None:
-    """Have the work go on where its output cannot be written any more, or not in this encoding.
-
-    Nobody reads `dvc repro | head` to its end, a `tee` is killed, the disk with the log is full.
-    """
+    """Have the work go on if its output cannot be written: a reader is gone, a log's disk is full, an encoding."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -43,7 +40,7 @@ def _or_not_at_all(stream: io.TextIOWrapper, action: Callable) -> Callable:
         except OSError:
             with open(os.devnull, "wb") as nowhere:
                 os.dup2(nowhere.fileno(), stream.fileno())
-            # Also what the stream still holds.
+            # The stream may still hold text from before.
             return action(*arguments)
 
     return attempt
@@ -51,10 +48,7 @@ def _or_not_at_all(stream: io.TextIOWrapper, action: Callable) -> Callable:
 
 @contextmanager
 def interrupts_deferred() -> Iterator[None]:
-    """Hold the first Ctrl-C, SIGTERM or SIGHUP back until the end of the block.
-
-    What is being written there is then whole.
-    """
+    """Hold the first Ctrl-C, SIGTERM or SIGHUP back until the block has written its file whole."""
     received: list[int] = []
 
     def defer(signal_number: int, frame: FrameType | None) -> None:
@@ -73,9 +67,9 @@ def interrupts_deferred() -> Iterator[None]:
 
 
 def end_with_dvc() -> None:
-    """End a process that DVC started, like SIGTERM, once that DVC is gone; at once if it is already.
+    """End this process, if DVC started it, as soon as that DVC is gone.
 
-    DVC takes its stages along on Ctrl-C only; a killed one would leave them training.
+    DVC takes its stages along on Ctrl-C only: without this they would go on training after a kill.
     """
     if "DVC_STAGE" not in os.environ:
         return
@@ -86,7 +80,7 @@ def end_with_dvc() -> None:
     except psutil.Error:
         parent = None
     if parent is None or _adopts_orphans(parent):
-        # It was killed while this process was still importing.
+        # DVC was killed while this process was still importing.
         raise KeyboardInterrupt
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
@@ -100,29 +94,19 @@ def _adopts_orphans(process: psutil.Process) -> bool:
 
 
 def _watch(dvc: psutil.Process) -> None:
-    while _is_running(dvc):
-        time.sleep(1)
+    with suppress(psutil.NoSuchProcess):
+        # A zombie has ended; its parent has not asked how.
+        while dvc.is_running() and dvc.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(1)
     try:
         print("dvc is gone: ending with it", file=sys.stderr, flush=True)
     finally:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _is_running(process: psutil.Process) -> bool:
-    try:
-        # A zombie has ended, only nobody has asked how.
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 def _heeded(*numbers: signal.Signals) -> list[signal.Signals]:
-    """Return those that are not ignored, as SIGHUP is under nohup and SIGINT in a shell's background."""
+    """Return the signals that are not ignored; nohup ignores SIGHUP, and a shell SIGINT for its background."""
     return [number for number in numbers if signal.getsignal(number) not in (signal.SIG_IGN, None)]
-
-
-def _interrupt(signal_number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _again(unraisable: "sys.UnraisableHookArgs") -> None:

@@ -1,6 +1,6 @@
-"""Locks: a living process of this clone holds one that bears its name, and a stage runs once at a time.
+"""Each process at work in this clone holds a lock on a file with its name for as long as it lives.
 
-The number of a process and the name of its host would not do: a container has new ones after each start.
+A lock tells more than the number of a process does: a container gives out the same numbers after each start.
 """
 
 import atexit
@@ -44,7 +44,7 @@ def is_gone(name: str) -> bool:
 def one_at_a_time(name: str) -> Iterator[None]:
     """Wait until no other process is in a block of that `name` in this folder.
 
-    A stage whose DVC was killed ends soon after it, not with it.
+    A stage whose DVC was killed may still be there: it ends a little later.
     """
     folder = Path(".dvc/tmp")
     folder.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+from functools import cache
 from pathlib import Path
 
 # A run makes these itself: a change there does not make the commit another one.
@@ -50,9 +51,8 @@ def git_state() -> tuple[dict[str, str], bytes]:
     Without a git repository or a commit there is nothing to return.
     """
     try:
-        commit = _git("rev-parse", "HEAD").decode().strip()
-        objects = Path(_git("rev-parse", "--git-path", "objects").decode().strip()).resolve()
-        index = Path(_git("rev-parse", "--git-path", "index").decode().strip())
+        found = _git("rev-parse", "HEAD", "--git-path", "objects", "--git-path", "index").decode().splitlines()
+        commit, objects, index = found[0], Path(found[1]).resolve(), Path(found[2])
         # In a copy of the index, with a store of its own for what is new: the user's stay as they are.
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / "index"
@@ -72,12 +72,10 @@ def git_state() -> tuple[dict[str, str], bytes]:
 
 def commit_with(files: dict[str, str]) -> str | None:
     """Return the newest commit here in which the files have these md5, or None."""
-    md5s: dict[str, str] = {}
 
+    @cache
     def md5(blob: str) -> str:
-        if blob not in md5s:
-            md5s[blob] = hashlib.md5(_git("cat-file", "blob", blob)).hexdigest()
-        return md5s[blob]
+        return hashlib.md5(_git("cat-file", "blob", blob)).hexdigest()
 
     try:
         for commit in _git("log", "--format=%H", "--", *files).decode().split():

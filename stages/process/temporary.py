@@ -1,4 +1,4 @@
-"""A temporary folder of the stage's own: what a kill leaves in it is removed by the next start."""
+"""A temporary folder of the process' own: the next start removes what a kill leaves in it."""
 
 import os
 import shutil
@@ -12,21 +12,15 @@ from stages.process.provenance import main_repository
 
 @contextmanager
 def own_temporary_folder() -> Iterator[None]:
-    """Have Python, the packages and the processes that are started put their temporary files into a folder of ours."""
+    """Have this process, from here to its end, and those that it starts put their temporary files into that folder."""
     folder = main_repository() / ".dvc" / "tmp" / "stages"
     for left in folder.glob("*"):
         if is_gone(left.name):
             shutil.rmtree(left, ignore_errors=True)
     own = folder / process_name()
     own.mkdir(parents=True, exist_ok=True)
-    before = os.environ.get("TMPDIR")
     os.environ["TMPDIR"] = tempfile.tempdir = str(own)
     try:
         yield
     finally:
-        tempfile.tempdir = before
-        if before is None:
-            del os.environ["TMPDIR"]
-        else:
-            os.environ["TMPDIR"] = before
         shutil.rmtree(own, ignore_errors=True)

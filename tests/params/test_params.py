@@ -70,6 +70,8 @@ def test_a_view_holds_only_its_sections(params_file):
         ("  name: mnist", "\tname: mnist", ["line", "not valid YAML", "\\t"]),
         ("  seed: 0", "  seed: 0\n  seed: 1", ["line", "duplicate key"]),
         ("  seed: 0", "  seed: !!python/object/apply:os.system [true]", ["not valid YAML", "tag"]),
+        ("runtime:\n", '"": 2\nruntime:\n', ["params.yaml: : unknown key"]),
+        ("runtime:\n", '"a\\nb": 2\nruntime:\n', ["a\\nb: unknown key"]),
         ("runtime:\n", "1: 2\nruntime:\n", ["1: unknown key", "allowed: data, preprocess, explore, runtime"]),
         ("    l1: 0.0", "    l1: 0.0\n    null: 2", ["train.mlp.null: unknown key", "allowed: hidden_units"]),
         ("  seed: 0", "  seed: *unknown", ["line", "the anchor or alias unknown is not allowed"]),

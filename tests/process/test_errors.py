@@ -2,7 +2,7 @@
 
 import pytest
 
-from stages.process.errors import without_credentials
+from stages.process.errors import one_line, without_credentials
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,18 @@ def test_credentials_are_cut_out_and_the_host_stays(text, monkeypatch):
 def test_an_address_without_credentials_stays_whole():
     text = "http://host:5000/a: refused; https://other/b?x: gone; train.cnn.epochs=3: too few"
     assert without_credentials(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (ValueError("first\nsecond"), "first"),
+        (ValueError(" "), "ValueError"),
+        (OSError("http://user:s3cret@host/path: refused"), "http://host/path: refused"),
+        ("red\x1b[31m\nlines", "red\\x1b[31m\\nlines"),
+        ("x" * 40, "x" * 29 + "…"),
+        ("\n" * 30, "\\n" * 14 + "\\…"),
+    ],
+)
+def test_a_message_is_one_line(text, line):
+    assert one_line(text, 30) == line
