@@ -23,12 +23,13 @@ def start_keras(runtime: Runtime) -> str:
         choose = {"tensorflow": _tensorflow, "jax": _jax}[name]
     except KeyError:
         raise UserError(f"KERAS_BACKEND={name}: allowed are tensorflow and jax") from None
+    # Before TensorFlow, which loads parts of Keras.
+    os.environ["KERAS_BACKEND"] = name
     try:
         device = choose(runtime.device)
     except ModuleNotFoundError as error:
         raise UserError(f"KERAS_BACKEND={name}: {error.name} is not installed") from None
 
-    os.environ["KERAS_BACKEND"] = name
     # Under any backend Keras loads TensorFlow where it is installed.
     with _native_log_hidden():
         import keras

@@ -31,7 +31,7 @@ HISTORY = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 # A checkpoint is removed when no training has come back to it for so long.
 OUTDATED_SECONDS = 7 * 24 * 3600
 # Environment variables that decide in which order numbers are added.
-COMPUTING = ("DNNL_", "KERAS_", "NVIDIA_", "OMP_", "ONEDNN_", "TF_", "XLA_")
+COMPUTING = ("DNNL_", "KERAS_", "NVIDIA_", "OMP_", "ONEDNN_", "OPENBLAS_", "TF_", "XLA_")
 
 
 @dataclass
