@@ -27,14 +27,6 @@ OWN = ("outbox.entry", "mlflow.log-model.history")
 PARAMS = {"weights": "last", "optimizer": {"name": "adam"}}
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory) -> Path:
-    """A database with MLflow's tables: making them takes seconds."""
-    database = tmp_path_factory.mktemp("store") / "mlflow.db"
-    mlflow.MlflowClient(f"sqlite:///{database}").search_experiments()
-    return database
-
-
 @pytest.fixture
 def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: Path) -> Path:
     """A folder with code, params, prepared data, models and reports, which is the current one, and an empty store."""
