@@ -40,18 +40,15 @@ def _log_metrics(run: Any, values: dict[str, float], time: int) -> None:
     """Make `values` the latest of the run and of its model."""
     client, run_id, known = connect().MlflowClient(), run.info.run_id, run.data.metrics
     step = max((output.step for output in run.outputs.model_outputs), default=0) if run.outputs else 0
+    new = {name: value for name, value in values.items() if not isclose(value, known.get(name, nan), rel_tol=SAME)}
     # A model that averages over shifted images has other values than the network that was validated in each epoch.
     after = {
         name: 1 + max(point.step for point in client.get_metric_history(run_id, name))
         for name in EPOCH_BY_EPOCH
-        if name in known
+        if name in new and name in known
     }
-    new = [
-        (time, after.get(name, step), name, value)
-        for name, value in values.items()
-        if not isclose(value, known.get(name, nan), rel_tol=SAME)
-    ]
-    log_metrics(run_id, new, logged_model(run))
+    points = [(time, after.get(name, step), name, value) for name, value in new.items()]
+    log_metrics(run_id, points, logged_model(run))
 
 
 def _log_figures(run_id: str, figures: Path) -> None:
