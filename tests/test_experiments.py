@@ -62,6 +62,7 @@ def run_three_at_once(clone: Clone, *targets: str) -> list[Run]:
     return trained
 
 
+@pytest.mark.long
 def test_three_queued_trainings_at_once_on_a_fresh_store(without_store):
     run_three_at_once(without_store, "train-random-forest")
 

@@ -38,10 +38,10 @@ def test_the_state_of_an_experiment_with_edits_comes_back(checked_out, tmp_path_
     assert repeat.data.tags["dvc.repeat_of"] == run.info.run_id
 
     # Bytes that are nowhere are an error, and nothing is left half done.
-    client(clone).set_tag(run.info.run_id, "dvc.model_md5", "0" * 32)
+    client(clone).set_tag(run.info.run_id, "dvc.data_md5", f"{'0' * 32}.dir")
     done = clone.run("mnist", "checkout", run.info.run_id, str(folder.with_name("other")), check=False)
     assert done.returncode == 1
-    assert "error: random_forest.skops has other bytes" in done.stdout
+    assert "error: prepared has other bytes" in done.stdout
     assert not folder.with_name("other").exists()
 
 

@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from ruamel.yaml import YAML
 seed = YAML(typ="safe").load(Path("params.yaml"))["runtime"]["seed"]
-values = {"test_accuracy": 0.9 + seed / 100, "test_loss": 0.5, "val_accuracy": 0.8, "gate_passed": True}
+values = {"test_accuracy": 0.9 + seed / 50, "test_loss": 0.5, "val_accuracy": 0.8, "gate_passed": True}
 Path("reports/metrics.json").write_text(json.dumps(dict.fromkeys(("mlp", "cnn", "random_forest"), values)))
 """
 PIPELINE = """
@@ -31,19 +31,19 @@ def test_the_summary_has_mean_and_standard_deviation_of_the_seeds(clone):
     (clone.folder / "dvc.yaml").write_text(PIPELINE)
     clone.run("dvc", "repro")
     clone.commit("measured")
-    output = clone.run("mnist", "repeat", "--seeds", "3").stdout
+    output = clone.run("mnist", "repeat", "--seeds", "2").stdout
     repeats = json.loads((clone.folder / "reports/repeats.json").read_text())
-    assert repeats["seeds"] == [0, 1, 2]
+    assert repeats["seeds"] == [0, 1]
     for model in MODELS:
         accuracy = repeats[model]["test_accuracy"]
-        assert accuracy["values"] == pytest.approx([0.9, 0.91, 0.92])
-        assert (accuracy["mean"], accuracy["std"]) == pytest.approx((0.91, 0.01))
+        assert accuracy["values"] == pytest.approx([0.9, 0.92])
+        assert (accuracy["mean"], accuracy["std"]) == pytest.approx((0.91, 0.02 / 2**0.5))
         assert "gate_passed" not in repeats[model]
-    assert output.count("91.00% ± 1.00") == 3
+    assert output.count("91.00% ± 1.41") == 3
     assert "warning: MLflow does not have these trainings" in output
     # The workspace stays as it was.
     assert clone.run("git", "status", "--porcelain").stdout == " M reports/repeats.json\n"
-    assert clone.run("dvc", "exp", "list", "--names-only").stdout.count("repeat-seed-") == 3
+    assert clone.run("dvc", "exp", "list", "--names-only").stdout.count("repeat-seed-") == 2
 
 
 @pytest.mark.long

@@ -115,16 +115,22 @@ FAULTS = {
     ),
 }
 
-# Hardly ever seen.
+# Hardly ever seen, or noticed by the same check as another one.
 RARE = {
-    "a second file after it",
     "a class is gone",
+    "a deep manifest",
     "a folder",
     "a link to itself",
     "a manifest of bytes",
     "a manifest of nothing",
     "a manifest of numbers",
     "a manifest of other data",
+    "a second file after it",
+    "a wrong type code",
+    "empty",
+    "half a manifest",
+    "labels for images",
+    "longer",
     "no manifest",
     "test for training",
 }

@@ -25,7 +25,7 @@ def set_network(clone: Clone, model: str, values: dict, precision: str = "float3
 @pytest.mark.parametrize(
     ("model", "values", "precision", "quantity", "epochs"),
     [
-        ("cnn", DIVERGING, "float32", "train_loss", "1"),
+        pytest.param("cnn", DIVERGING, "float32", "train_loss", "1", marks=pytest.mark.long),
         ("mlp", ONE_STEP, "float32", "val_loss", "[2-9]"),
         pytest.param("mlp", {**DIVERGING, "batch_norm": False}, "float32", "train_loss", "1", marks=pytest.mark.long),
         pytest.param("cnn", ONE_STEP, "float32", "val_loss", "[2-9]", marks=pytest.mark.long),

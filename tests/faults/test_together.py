@@ -51,14 +51,22 @@ def test_a_stage_waits_for_another_of_its_kind_in_the_same_folder(checked_out):
     assert sum("waiting for another process that runs this stage here" in output for output in outputs) == 1
 
 
-@pytest.mark.long
-def test_two_clones_on_a_fresh_store_make_one_run_for_each_model(audit: Audit, tmp_path: Path):
+@pytest.mark.parametrize(
+    "commands",
+    [
+        # All of them find out that the store has none of the runs.
+        [("mnist", "publish")],
+        pytest.param(
+            [("python", "-m", "stages.evaluate"), ("python", "-m", "stages.train_random_forest")],
+            marks=pytest.mark.long,
+        ),
+    ],
+    ids=["publish", "evaluate and train"],
+)
+def test_two_clones_on_a_fresh_store_make_one_run_for_each_model(audit: Audit, tmp_path: Path, commands):
     clones = [copy_of(audit, tmp_path / name, "mlflow.db*", "mlartifacts") for name in ("one", "two")]
     uri = f"sqlite:///{tmp_path / 'shared.db'}"
-    # Both evaluate, and so find out that the store has none of the runs.
-    both = [clone.start("python", "-m", "stages.evaluate", MLFLOW_TRACKING_URI=uri) for clone in clones]
-    both += [clone.start("python", "-m", "stages.train_random_forest", MLFLOW_TRACKING_URI=uri) for clone in clones]
-    for process in both:
+    for process in [clone.start(*command, MLFLOW_TRACKING_URI=uri) for command in commands for clone in clones]:
         output = process.communicate(timeout=300)[0]
         assert process.returncode == 0, output
         assert "warning: MLflow" not in output

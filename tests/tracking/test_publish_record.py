@@ -60,8 +60,16 @@ def test_a_run_that_goes_on_gets_what_is_new(clone):
     assert not record.exists()
 
 
-@pytest.mark.parametrize("make", [training, evaluation], ids=["of a training", "from files"])
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(
+    ("make", "after"),
+    [
+        pytest.param(training, False, id="of a training, before"),
+        pytest.param(training, True, id="of a training, after"),
+        pytest.param(evaluation, False, id="from files, before"),
+        # The calls are those of a training, which is broken off after each of them above.
+        pytest.param(evaluation, True, id="from files, after", marks=pytest.mark.long),
+    ],
+)
 def test_a_call_that_is_broken_off_at_any_step_loses_nothing_and_makes_nothing_twice(clone, empty_store, make, after):
     whole, calls, call = None, 1, 0
     while call <= calls:
