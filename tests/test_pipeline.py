@@ -289,6 +289,7 @@ def test_an_edit_reruns_what_depends_on_it_and_going_back_trains_nothing(checked
     assert (clone.folder / "reports/metrics.json").is_file()
 
 
+@pytest.mark.long
 def test_without_a_tracker_an_evaluation_is_still_made(checked_out):
     measured = metrics(checked_out)
     (checked_out.folder / "reports/metrics.json").unlink()

@@ -105,7 +105,9 @@ def test_a_run_whose_processes_are_all_gone_is_closed_at_the_next_start(checked_
     assert [folder.name for folder in (checked_out.folder / ".dvc/tmp/stages").iterdir()] == ["not-of-a-process"]
 
 
-@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL])
+# Ctrl-C is below, and test_killed.py kills DVC.
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_stage_ends_with_its_dvc_and_the_next_repro_works(checked_out, number):
     with training(checked_out, *REPRO) as dvc:
         stage = stage_of(dvc, "stages.train_mlp")
