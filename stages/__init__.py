@@ -1,0 +1,5 @@
+"""Whatever a stage imports finds the switches of its arithmetic set."""
+
+from stages.arithmetic import hold_down
+
+hold_down()

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,11 +22,6 @@ def folder_md5(folder: Path) -> str:
     ]
     listing.sort(key=lambda entry: entry["relpath"])
     return hashlib.md5(json.dumps(listing, sort_keys=True).encode()).hexdigest() + ".dir"
-
-
-def backend() -> str:
-    """Return the name of the backend that Keras has, or is going to have, as the environment sets it."""
-    return os.environ.get("KERAS_BACKEND", "tensorflow")
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -7,28 +7,33 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from stages.fingerprints import backend
+from stages.arithmetic import switch
+from stages.fingerprints import versions
 from stages.params.schema import Runtime
 from stages.process.errors import UserError
 from stages.process.provenance import cores, processor
+
+# Images in a step of a prediction or validation. TensorFlow takes one thread or more for a product by the processor's
+# L2 cache; with more rows and 2 threads that changes bits (measured: 1,000 rows do, 525 shapes up to 256 do not).
+PREDICTED = 256
 
 
 def start_keras(runtime: Runtime) -> str:
     """Import Keras set up as `runtime` says, and return the device really used, "cpu" or "gpu".
 
-    Call it before anything imports keras. Raises `UserError` for a GPU that is not there.
+    Call it before anything imports keras. Raises `UserError` for a GPU that is not there, a backend that is not
+    installed, and an environment that contradicts `runtime`.
     """
-    name = backend()
-    try:
-        choose = {"tensorflow": _tensorflow, "jax": _jax}[name]
-    except KeyError:
-        raise UserError(f"KERAS_BACKEND={name}: allowed are tensorflow and jax") from None
     # Before TensorFlow, which loads parts of Keras.
-    os.environ["KERAS_BACKEND"] = name
+    switch(runtime)
+    wanted = "cpu" if runtime.arithmetic == "portable" else runtime.device
     try:
-        device = choose(runtime.device)
+        device = {"tensorflow": _tensorflow, "jax": _jax}[runtime.backend](wanted, runtime.threads)
     except ModuleNotFoundError as error:
-        raise UserError(f"KERAS_BACKEND={name}: {error.name} is not installed") from None
+        raise UserError(
+            f"params.yaml: runtime.backend: {runtime.backend}: {error.name} is not installed\n"
+            f"Install it (uv run --with {error.name} …), or set runtime.backend: tensorflow."
+        ) from None
 
     # Under any backend Keras loads TensorFlow where it is installed.
     with _native_log_hidden():
@@ -51,7 +56,7 @@ def jit_compile() -> bool | str:
     TensorFlow goes without XLA: on a CPU it makes dropout and convolutions 5-8 times slower
     (measured), and on a GPU the deterministic operations exclude it.
     """
-    return False if backend() == "tensorflow" else "auto"
+    return False if _backend() == "tensorflow" else "auto"
 
 
 def make_train_steps(model, batch_size: int) -> Callable[[np.ndarray, np.ndarray], dict[str, float]]:
@@ -62,7 +67,7 @@ def make_train_steps(model, batch_size: int) -> Callable[[np.ndarray, np.ndarray
     bytes, and takes 3.3 s for an epoch of the default MLP instead of 2.3 s, 8.5 s for one of the CNN instead of 6.3 s
     (medians of three rounds, full MNIST, 2 busy cores).
     """
-    if backend() == "tensorflow":
+    if _backend() == "tensorflow":
         return _tensorflow_train_steps(model, batch_size)
 
     def train_steps(images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -100,7 +105,7 @@ def input_gradients(model, images: np.ndarray, classes: np.ndarray) -> np.ndarra
     def total(images):
         return keras.ops.sum(model(images, training=False) * chosen)
 
-    if backend() == "tensorflow":
+    if _backend() == "tensorflow":
         import tensorflow as tf
 
         variable = tf.Variable(images)
@@ -112,15 +117,22 @@ def input_gradients(model, images: np.ndarray, classes: np.ndarray) -> np.ndarra
     return np.asarray(jax.grad(total)(images))
 
 
-def machine_tags(device: str) -> dict[str, str]:
+def machine_tags(runtime: Runtime, device: str) -> dict[str, str]:
     """Return the tags of a run that tell what its network trains on, `device` being "cpu" or "gpu"."""
     name = processor() if device == "cpu" else _gpu_name()
     tags = {"runtime.device": device, "runtime.processor": name, "runtime.cores": str(cores())}
-    return tags | {"runtime.backend": backend()}
+    tags |= {"runtime.backend": runtime.backend, "runtime.arithmetic": runtime.arithmetic}
+    return tags | ({"version.jax": versions("jax")["jax"]} if runtime.backend == "jax" else {})
+
+
+def _backend() -> str:
+    import keras
+
+    return keras.config.backend()
 
 
 def _gpu_name() -> str:
-    if backend() == "tensorflow":
+    if _backend() == "tensorflow":
         import tensorflow as tf
 
         gpu = tf.config.list_physical_devices("GPU")[0]
@@ -130,7 +142,7 @@ def _gpu_name() -> str:
     return jax.devices()[0].device_kind
 
 
-def _tensorflow(wanted: str) -> str:
+def _tensorflow(wanted: str, threads: int) -> str:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if wanted == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
@@ -138,8 +150,9 @@ def _tensorflow(wanted: str) -> str:
         import tensorflow as tf
 
         tf.get_logger().setLevel("ERROR")
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
         found = bool(tf.config.list_physical_devices("GPU"))
-    device = _chosen(wanted, found, "uv sync --extra gpu")
+    device = _chosen("tensorflow", wanted, found, "uv sync --extra gpu")
     if device == "gpu":
         tf.config.experimental.enable_op_determinism()
     return device
@@ -162,22 +175,24 @@ def _native_log_hidden() -> Iterator[None]:
         os.close(console)
 
 
-def _jax(wanted: str) -> str:
+def _jax(wanted: str, threads: int) -> str:
     if wanted == "cpu":
         os.environ["JAX_PLATFORMS"] = "cpu"
+        # So XLA is told how many cores there are.
+        os.environ["NPROC"] = str(threads)
     else:
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
     import jax
 
     found = any(device.platform == "gpu" for device in jax.devices())
-    return _chosen(wanted, found, "install jax for CUDA")
+    return _chosen("jax", wanted, found, "install jax for CUDA")
 
 
-def _chosen(wanted: str, found: bool, remedy: str) -> str:
+def _chosen(backend: str, wanted: str, found: bool, remedy: str) -> str:
     if wanted == "gpu" and not found:
         raise UserError(
-            f"params.yaml: runtime.device: gpu, and {backend()} finds no GPU here\n"
+            f"params.yaml: runtime.device: gpu, and {backend} finds no GPU here\n"
             f"Set runtime.device: auto or cpu, or give it one ({remedy}; a driver that nvidia-smi shows)."
         )
     return "gpu" if found and wanted != "cpu" else "cpu"

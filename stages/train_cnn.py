@@ -25,7 +25,7 @@ def main() -> None:
     info, training, validation = load_info(), load_split("train"), load_split("validation")
     network = build_cnn(params.network, info.height, info.width, len(info.class_names))
     network.summary()
-    tags, resolved = machine_tags(device), params.resolved()
+    tags, resolved = machine_tags(params.runtime, device), params.resolved()
     print(f"cnn: training on the {device.upper()} ({tags['runtime.processor']})", flush=True)
 
     with checkpointed(CNN, resolved, device) as checkpoint, training_run(CNN, resolved, info, training) as run:

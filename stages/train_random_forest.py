@@ -31,6 +31,7 @@ def main() -> None:
 
     with training_run(RANDOM_FOREST, params.resolved(), info, training) as run:
         run.set_tags({"runtime.device": "cpu", "runtime.processor": processor(), "runtime.cores": str(cores())})
+        run.set_tags({"runtime.arithmetic": "portable"})
         start = time.perf_counter()
         forest = grow(params.forest, params.seed, features(training.images), training.labels)
         seconds = time.perf_counter() - start

@@ -3,10 +3,13 @@
 import os
 import re
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import deflate
 
 from stages.process.errors import UserError, one_line
 
@@ -17,28 +20,41 @@ EXPANSION = 100
 
 
 def rewrite(
-    source: Path,
-    target: Path,
-    edit: Callable[[dict[str, bytes]], dict[str, bytes]],
-    compression: int = zipfile.ZIP_STORED,
+    source: Path, target: Path, edit: Callable[[dict[str, bytes]], dict[str, bytes]], compressed: bool = False
 ) -> None:
     """Write the members of the zip archive `source`, passed through `edit`, to `target` without time stamps.
 
-    `target` appears whole or not at all.
+    `target` appears whole or not at all. It is compressed by libdeflate, whose version is pinned: Python's zlib is
+    whatever the system has, and others of them write other bytes.
     """
     with zipfile.ZipFile(source) as archive:
         members = edit({name: archive.read(name) for name in archive.namelist()})
     part = target.with_name(target.name + ".part")
     try:
-        with zipfile.ZipFile(part, "w", compression) as archive:
+        with zipfile.ZipFile(part, "w") as archive:
             for name in sorted(members):
                 about = zipfile.ZipInfo(name, date_time=EPOCH)
-                about.compress_type = compression
                 about.external_attr = 0o644 << 16
-                archive.writestr(about, members[name])
+                if compressed:
+                    _write_deflated(archive, about, members[name])
+                else:
+                    archive.writestr(about, members[name])
         os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _write_deflated(archive: zipfile.ZipFile, about: zipfile.ZipInfo, content: bytes) -> None:
+    """Add a member as zipfile itself would: it takes no compressor but Python's."""
+    packed = deflate.deflate_compress(content, 6)
+    about.compress_type = zipfile.ZIP_DEFLATED
+    about.CRC, about.file_size, about.compress_size = zlib.crc32(content), len(content), len(packed)
+    about.header_offset = archive.fp.tell()
+    archive.fp.write(about.FileHeader())
+    archive.fp.write(packed)
+    archive.filelist.append(about)
+    archive.NameToInfo[about.filename] = about
+    archive.start_dir = archive.fp.tell()
 
 
 def read_member(path: Path, name: str, members: str) -> bytes:

@@ -6,7 +6,6 @@ import io
 import json
 import re
 import tempfile
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +45,7 @@ def save_forest(forest: RandomForestClassifier, features: str, path: Path) -> No
         saved = Path(folder) / "forest.skops"
         skops.io.dump(forest, saved)
         # Deflated it is a sixth of the size.
-        rewrite(saved, path, _renumbered, compression=zipfile.ZIP_DEFLATED)
+        rewrite(saved, path, _renumbered, compressed=True)
 
 
 def _as_grown(forest: RandomForestClassifier) -> RandomForestClassifier:

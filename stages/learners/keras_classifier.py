@@ -8,7 +8,7 @@ import numpy as np
 
 from stages.learners.classifier import Classifier
 from stages.learners.networks import network_inside
-from stages.runtime import input_gradients
+from stages.runtime import PREDICTED, input_gradients
 
 # Predictions of an average that are differentiated at once for each image. The CNN with 49 of them took 6.3 GB for
 # all at once, and 1.8 GB and no longer for nine (measured).
@@ -20,7 +20,7 @@ class KerasClassifier(Classifier):
         self.model = model
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        return np.asarray(self.model.predict(images, batch_size=1000, verbose=0), dtype=np.float32)
+        return np.asarray(self.model.predict(images, batch_size=PREDICTED, verbose=0), dtype=np.float32)
 
     def size(self) -> dict[str, int]:
         multiply_adds = sum(layer["multiply_adds"] for layer in self.layers())

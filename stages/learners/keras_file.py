@@ -10,6 +10,7 @@ import keras
 import pandas as pd
 
 from stages.learners.archive import check_parts, read_member, rewrite, unusable
+from stages.learners.layers import WORDED
 
 MEMBERS = r"config\.json|metadata\.json|model\.weights\.h5"
 # All that Keras makes a network of ours from, by module; fixed here, never taken from the file. Safe mode is no
@@ -27,12 +28,14 @@ TRUSTED = {
     "keras.regularizers": {"L1L2"},
     "keras.src.models.functional": {"Functional"},
 }  # fmt: skip
+WORDED_IN = WORDED["Activation"].__module__
 
 
 def save_keras(model: keras.Model, path: Path) -> None:
     """Write `model` without the optimizer's state; equal weights and layers give equal bytes."""
     # A copy made from the config alone is not compiled: it has no optimizer.
-    bare = type(model).from_config(model.get_config())
+    with keras.saving.custom_object_scope(WORDED):
+        bare = type(model).from_config(model.get_config())
     bare.set_weights(model.get_weights())
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -52,6 +55,8 @@ def _without_traces(members: dict[str, bytes]) -> dict[str, bytes]:
     metadata = json.loads(members["metadata.json"])
     metadata.pop("date_saved", None)
     config = re.sub(rb',? *"shared_object_id": *\d+', b"", members["config.json"])
+    # Keras' own layers compute the same, but for the last bit, where this project is not installed.
+    config = config.replace(f'"module": "{WORDED_IN}"'.encode(), b'"module": "keras.layers"')
     return {**members, "metadata.json": json.dumps(metadata, sort_keys=True).encode(), "config.json": config}
 
 
@@ -62,7 +67,7 @@ def load_keras(path: Path) -> keras.Model:
     """
     try:
         check_parts(json.loads(read_member(path, "config.json", MEMBERS)), _check_part)
-        return keras.models.load_model(path, compile=False, safe_mode=True)
+        return keras.models.load_model(path, custom_objects=WORDED, compile=False, safe_mode=True)
     # The exceptions of Keras for a file that somebody made up are not documented.
     except Exception as error:
         raise unusable(path, error) from None

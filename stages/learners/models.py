@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.fingerprints import backend
 from stages.params import views
 from stages.paths import MODELS, REPORTS
 
 # It deskews and augments images, and finds their gradients.
 OPENCV = "opencv-python-headless"
-KERAS = ("keras", backend(), "numpy", OPENCV)
+KERAS = ("keras", "tensorflow", "numpy", OPENCV)
 SCIKIT_LEARN = ("scikit-learn", "numpy", OPENCV)
 
 

@@ -6,6 +6,7 @@ import math
 import keras
 from keras import layers, regularizers
 
+from stages.learners.layers import Activation, BatchNormalization
 from stages.params.schema import Cnn, Mlp, Network, Optimizer
 
 # Keras' 0.99 needs hundreds of steps until the moving statistics are right: too many for a small
@@ -103,8 +104,8 @@ def _add_dense_part(model: keras.Sequential, params: Network, classes: int) -> N
 
 def _add_activation(model: keras.Sequential, params: Network) -> None:
     if params.batch_norm:
-        model.add(layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM))
-    model.add(layers.Activation(params.activation))
+        model.add(BatchNormalization(momentum=BATCH_NORM_MOMENTUM))
+    model.add(Activation(params.activation))
 
 
 def _penalty(params: Network) -> regularizers.Regularizer | None:

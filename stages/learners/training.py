@@ -16,7 +16,7 @@ from stages.params.schema import Network
 from stages.process.console import progress_bar
 from stages.process.errors import UserError
 from stages.process.lifetime import interrupts_deferred
-from stages.runtime import jit_compile, make_train_steps
+from stages.runtime import PREDICTED, jit_compile, make_train_steps
 
 # Images that are drawn and augmented at once, while the model trains on those before: enough to hide the cost of a
 # start, few enough to need little memory.
@@ -77,7 +77,7 @@ def train(
                     sums[metric] += means[metric] * len(labels)
                 bar.update(math.ceil(len(labels) / params.batch_size))
             validated = network.evaluate(
-                validation_images, validation_labels, batch_size=1000, verbose=0, return_dict=True
+                validation_images, validation_labels, batch_size=PREDICTED, verbose=0, return_dict=True
             )
             values = {f"train_{metric}": total / len(training.labels) for metric, total in sums.items()}
             values |= {f"val_{metric}": float(validated[metric]) for metric in sums}

@@ -57,8 +57,23 @@ class Explore(Section):
 
 class Runtime(Section):
     seed: Seed
+    backend: choice("tensorflow", "jax")
     device: choice("auto", "cpu", "gpu")
+    arithmetic: choice("portable", "native")
+    threads: integer(1, 256)
     precision: choice("float32", "mixed_bfloat16", "mixed_float16")
+
+    @model_validator(mode="after")
+    def _is_portable(self):
+        """Check what has the same bits on each processor under TensorFlow, on the CPU, in float32 only."""
+        others = {"backend": ("jax",), "device": ("gpu",), "precision": ("mixed_bfloat16", "mixed_float16")}
+        for name, values in others.items():
+            if self.arithmetic == "portable" and getattr(self, name) in values:
+                raise ValueError(
+                    f"{name}: {getattr(self, name)} with runtime.arithmetic: portable, which is TensorFlow's float32 "
+                    "on the CPU; set runtime.arithmetic: native for it"
+                )
+        return self
 
 
 class Optimizer(Section):

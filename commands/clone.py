@@ -1,0 +1,66 @@
+"""The state of a run, or of the workspace, in a folder of its own: what `mnist checkout` and `mnist verify` share."""
+
+import re
+import subprocess
+from pathlib import Path
+
+from stages.fingerprints import file_md5, folder_md5
+from stages.learners.models import ALL_MODELS
+from stages.process.errors import UserError, one_line, without_credentials
+from stages.process.provenance import main_repository
+from stages.tracking.champion import MODEL_MD5
+from stages.tracking.identity import REPEAT_OF
+from stages.tracking.runs import DIFF
+from stages.tracking.store import connect, tracking_uri
+
+# These become arguments of git and dvc, or names of files: whoever writes to the store could give others.
+TAGS = {
+    "git.commit": r"[0-9a-f]{40}|[0-9a-f]{64}",
+    "dvc.stage": "|".join(model.stage for model in ALL_MODELS),
+    "dvc.data_md5": r"[0-9a-f]{32}\.dir",
+    MODEL_MD5: r"[0-9a-f]{32}",
+}
+
+
+def find_run(run_id: str) -> tuple[dict[str, str], Path | None]:
+    """Return the tags of the run, with the model's md5 also for a repeat, and its diff."""
+    try:
+        client = connect().MlflowClient()
+        tags = dict(client.get_run(run_id).data.tags)
+        if REPEAT_OF in tags:
+            tags[MODEL_MD5] = client.get_run(tags[REPEAT_OF]).data.tags[MODEL_MD5]
+        dirty = tags.get("git.dirty") == "true"
+        diff = Path(client.download_artifacts(run_id, DIFF)) if dirty else None
+    except UserError:
+        raise
+    except Exception as error:
+        uri = without_credentials(tracking_uri())
+        raise UserError(f"{uri}: run {run_id} cannot be read: {one_line(error)}") from None
+    if "git.commit" not in tags:
+        raise UserError(f"run {run_id} has no git.commit: it was not made in a Git repository, or not by this project")
+    for name, pattern in TAGS.items():
+        if name in tags and not re.fullmatch(pattern, tags[name]):
+            raise UserError(f"run {run_id}: its tag {name} was not made by this project; choose another run")
+    return tags, diff
+
+
+def check_out_code(folder: Path, commit: str, diff: Path | None) -> None:
+    """Put the commit with the diff into the new `folder`; raises `UserError` where Git cannot."""
+    main = main_repository()
+    _git(main, "clone", "--quiet", "--no-checkout", str(main), str(folder))
+    # By its id: the commit need not be on a branch.
+    _git(folder, "fetch", "--quiet", str(main), commit)
+    _git(folder, "checkout", "--quiet", "--detach", commit)
+    if diff:
+        _git(folder, "apply", "--whitespace=nowarn", str(diff))
+
+
+def output_md5(path: Path) -> str:
+    return folder_md5(path) if path.is_dir() else file_md5(path)
+
+
+def _git(folder: Path, *arguments: str) -> None:
+    together = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    done = subprocess.run(("git", *arguments), cwd=folder, check=False, **together)
+    if done.returncode:
+        raise UserError(f"git {arguments[0]} failed: {done.stdout.strip().splitlines()[-1]}")
