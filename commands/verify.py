@@ -25,7 +25,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "verify",
         help="make everything again, and say whether it has the same bytes",
-        description="Run the pipeline of the workspace in a temporary clone: without the run cache, without MLflow, and "
+        description="Run the pipeline of the workspace in a temporary clone: without run cache, without MLflow, and "
         f"with the workspace left alone. Compare the md5 of each output with {LOCK}, with the .md5 file beside a "
         "recipe, or with what a run of MLflow made. Ends with exit code 1 where one differs.",
     )

@@ -7,6 +7,8 @@ processor that has AVX2.
 
 import os
 import platform
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages.process.errors import UserError
@@ -20,12 +22,14 @@ HELD_DOWN = {
     "OPENBLAS_CORETYPE": "Haswell",
     "OPENBLAS_L2_SIZE": "512",
     "OPENBLAS_NUM_THREADS": "1",
-    # NumPy's own loops: X86_V3 is AVX2.
-    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
+    # The functions of Intel's library in OpenCV.
+    "OPENCV_IPP": "avx2",
     # UMAP is compiled where it runs.
     "NUMBA_CPU_NAME": "haswell",
     "NUMBA_CPU_FEATURES": "+avx,+avx2,+bmi,+bmi2,+cx16,+f16c,+fma,+lzcnt,+movbe,+popcnt,+sse4.1,+sse4.2,+ssse3",
 }
+# Libraries complain where there is nothing to hold down. X86_V4 is AVX-512.
+WITHOUT_AVX512 = {"NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR", "OPENCV_CPU_DISABLE": "AVX512-SKX"}
 # Elsewhere nothing is the same as on x86-64, and OpenBLAS knows no Haswell.
 IS_X86 = platform.machine() in ("x86_64", "AMD64")
 # What the environment said before.
@@ -33,11 +37,18 @@ _contradictions: list[str] = []
 
 
 def hold_down() -> None:
-    """Set `HELD_DOWN` for this process and those that it starts."""
-    if IS_X86:
-        for name, value in HELD_DOWN.items():
-            if os.environ.setdefault(name, value) != value:
-                _contradictions.append(f"{name}={os.environ[name]} in the environment: this project sets {value}")
+    """Set these for this process and those that it starts."""
+    for name, value in held_down().items():
+        if os.environ.setdefault(name, value) != value:
+            _contradictions.append(f"{name}={os.environ[name]} in the environment: this project sets {value}")
+
+
+def held_down() -> dict[str, str]:
+    """Return the switches for all that is no network, as this machine needs them."""
+    flags = ""
+    with suppress(OSError):
+        flags = Path("/proc/cpuinfo").read_text()
+    return (HELD_DOWN if IS_X86 else {}) | (WITHOUT_AVX512 if "avx512f" in flags else {})
 
 
 def check_environment() -> None:

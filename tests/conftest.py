@@ -16,12 +16,19 @@ import pytest
 from filelock import FileLock
 from ruamel.yaml import YAML
 
+from stages.arithmetic import held_down
 from stages.params.views import set_values
 
 PROJECT = Path(__file__).resolve().parent.parent
 
 # These only watch: they check, show and record, and cannot change an output; an edit there reruns nothing.
 OBSERVERS = ("stages/params/", "stages/process/", "stages/tracking/")
+
+# What must be set before a stage imports a package, so that it computes the same on every processor.
+SWITCHES = {
+    "numpy": [*held_down()],
+    "tensorflow": ["KERAS_BACKEND", "TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTRAOP_THREADS", "ONEDNN_MAX_CPU_ISA"],
+}
 
 # A run leaves these beside its outputs: DVC's and MLflow's own files, and byte code.
 NOT_OUTPUTS = (".dvc/**", "mlflow.db*", "mlartifacts/**", "**/__pycache__/**")
@@ -71,8 +78,8 @@ class Clone:
             "DVC_NO_ANALYTICS": "true",
             "COLUMNS": "200",
         }
-        # A test that trains in its own process has set them.
-        for name in ("KERAS_BACKEND", "ONEDNN_MAX_CPU_ISA", "TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTRAOP_THREADS"):
+        # The stages set them, whoever did so before.
+        for name in {name for names in SWITCHES.values() for name in names}:
             self.environment.pop(name, None)
 
     def run(self, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
@@ -153,6 +160,7 @@ class Audit:
     read: dict[str, list[str]]
     written: dict[str, list[str]]
     loaded: dict[str, list[str]]
+    late: dict[str, list[str]]
     new: list[str]
 
 
@@ -165,16 +173,17 @@ def run_audited(folder: Path, logs: Path) -> Audit:
         PYTHONPATH=str(PROJECT / "tests/audit"),
         AUDIT_FOLDER=str(logs),
         AUDIT_OBSERVERS=os.pathsep.join(OBSERVERS),
+        AUDIT_SWITCHES=json.dumps(SWITCHES),
     )
     listed = clone.run(
         "git", "ls-files", "--others", "-z", "--", ".", *(f":(exclude,glob){name}" for name in NOT_OUTPUTS)
     ).stdout
-    audit = Audit(str(folder), repro.returncode, repro.stdout, {}, {}, {}, list(filter(None, listed.split("\0"))))
+    audit = Audit(str(folder), repro.returncode, repro.stdout, {}, {}, {}, {}, list(filter(None, listed.split("\0"))))
     for log in logs.iterdir():
         stage = log.stem.rpartition("-")[0]
         for kind, names in json.loads(log.read_text()).items():
             # Temporary files do not count.
-            left = [name for name in names if kind == "loaded" or (folder / name).exists()]
+            left = [name for name in names if kind in ("loaded", "late") or (folder / name).exists()]
             getattr(audit, kind).setdefault(stage, []).extend(left)
     if not repro.returncode:
         clone.commit("run")

@@ -95,7 +95,7 @@ def test_mlflow_has_one_complete_run_per_model(reproduced):
         assert tags["dvc.stage"] == f"train-{name}"
         assert tags["git.commit"] == reproduced.run("git", "rev-parse", "HEAD~1").stdout.strip()
         assert tags["git.dirty"] == "false"
-        assert tags["runtime.device"] in ("cpu", "gpu")
+        assert (tags["runtime.device"], tags["runtime.arithmetic"]) == ("cpu", "portable")
         assert tags["runtime.processor"]
         assert tags["runtime.cores"] == str(len(os.sched_getaffinity(0)))
         assert tags["version.numpy"] == np.__version__
@@ -317,7 +317,7 @@ def test_a_tracking_uri_that_cannot_be_is_refused_before_training(checked_out):
 
 
 def test_gpu_without_one_is_an_error_at_the_start(checked_out):
-    checked_out.set_params({"runtime.device": "gpu"})
+    checked_out.set_params({"runtime.device": "gpu", "runtime.arithmetic": "native"})
     done = checked_out.run("python", "-m", "stages.train_mlp", check=False, CUDA_VISIBLE_DEVICES="-1")
     assert done.returncode != 0
     assert "error: params.yaml: runtime.device: gpu" in done.stdout

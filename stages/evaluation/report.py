@@ -32,6 +32,10 @@ METRIC_NAMES = {
     "test_f1": "macro F1",
 }
 
+ARITHMETIC = {
+    "portable": "portable: the same bytes on any x86-64 processor with AVX2",
+    "native": "native: other bytes on another kind of processor",
+}
 SIZE_NAMES = {"multiply_adds": "multiply-adds for an image", "depth": "levels at most"}
 
 
@@ -62,6 +66,7 @@ def write_report(
         md5={PREPARED.as_posix(): folder_md5(PREPARED)}
         | {result.model.file.as_posix(): file_md5(result.model.file) for result in results},
         packages=_packages(results),
+        arithmetic=ARITHMETIC[params.runtime.arithmetic],
         params=_yaml(params),
         notice=notice,
     )

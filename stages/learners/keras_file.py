@@ -33,6 +33,8 @@ WORDED_IN = WORDED["Activation"].__module__
 
 def save_keras(model: keras.Model, path: Path) -> None:
     """Write `model` without the optimizer's state; equal weights and layers give equal bytes."""
+    # It draws new seeds for dropout, which the file has.
+    keras.utils.set_random_seed(0)
     # A copy made from the config alone is not compiled: it has no optimizer.
     with keras.saving.custom_object_scope(WORDED):
         bare = type(model).from_config(model.get_config())

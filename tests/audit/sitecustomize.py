@@ -1,6 +1,7 @@
 """Python loads this at its start where PYTHONPATH names this folder: it notes which files a DVC stage opens.
 
-What a module named in AUDIT_OBSERVERS opens, or has opened for it, does not count.
+What a module named in AUDIT_OBSERVERS opens, or has opened for it, does not count. It also notes the packages that are
+imported before the switches of AUDIT_SWITCHES are set.
 """
 
 import atexit
@@ -12,9 +13,10 @@ from pathlib import Path
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
-def audit(folder: str, observers: list[str]) -> None:
+def audit(folder: str, observers: list[str], switches: dict[str, list[str]]) -> None:
     root = os.getcwd() + os.sep
     opened = {"read": set(), "written": set()}
+    late = []
 
     def is_observed() -> bool:
         frame = sys._getframe(2)
@@ -43,16 +45,25 @@ def audit(folder: str, observers: list[str]) -> None:
             note("written", arguments[1])
         elif event in ("os.listdir", "os.scandir") and not is_import(sys._getframe(1)):
             note("read", arguments[0])
+        elif event == "import" and arguments[0] in switches:
+            missing = [name for name in switches.pop(arguments[0]) if name not in os.environ]
+            late.extend(f"{arguments[0]} before {name}" for name in missing)
 
     sys.addaudithook(hook)
     log = Path(folder) / f"{os.environ['DVC_STAGE']}-{os.getpid()}.json"
 
     def write() -> None:
         loaded = [name for name in sys.modules if name.startswith("stages.")]
-        log.write_text(json.dumps({"loaded": loaded, **{kind: sorted(names) for kind, names in opened.items()}}))
+        log.write_text(
+            json.dumps({"loaded": loaded, "late": late, **{kind: sorted(names) for kind, names in opened.items()}})
+        )
 
     atexit.register(write)
 
 
 if "AUDIT_FOLDER" in os.environ and "DVC_STAGE" in os.environ:
-    audit(os.environ["AUDIT_FOLDER"], os.environ["AUDIT_OBSERVERS"].split(os.pathsep))
+    audit(
+        os.environ["AUDIT_FOLDER"],
+        os.environ["AUDIT_OBSERVERS"].split(os.pathsep),
+        json.loads(os.environ["AUDIT_SWITCHES"]),
+    )

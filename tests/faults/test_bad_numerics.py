@@ -19,7 +19,8 @@ HALF = {"optimizer": {"name": "adam", "learning_rate": 10.0, "schedule": "consta
 
 def set_network(clone: Clone, model: str, values: dict, precision: str = "float32") -> None:
     clone.set_params({f"train.{model}.{name}": value for name, value in values.items()})
-    clone.set_params({"runtime.precision": precision})
+    arithmetic = "portable" if precision == "float32" else "native"
+    clone.set_params({"runtime.precision": precision, "runtime.arithmetic": arithmetic})
 
 
 @pytest.mark.parametrize(

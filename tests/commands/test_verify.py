@@ -1,0 +1,96 @@
+"""`mnist verify`: everything is made again elsewhere, and compared byte for byte."""
+
+import pytest
+
+from tests.conftest import Clone
+from tests.project import locked, metrics, runs
+
+# In place of all stages: DVC runs it as it runs those.
+MAKE = """
+from pathlib import Path
+Path("reports/first.txt").write_text(Path("params.yaml").read_text().partition("runtime:")[2][:500])
+Path("reports/second.txt").write_text("always the same")
+"""
+PIPELINE = """
+stages:
+  evaluate:
+    cmd: python make.py
+    params: [runtime.seed]
+    outs:
+      - reports/first.txt: {cache: false}
+      - reports/second.txt: {cache: false}
+"""
+
+
+@pytest.fixture
+def short(clone: Clone) -> Clone:
+    (clone.folder / "make.py").write_text(MAKE)
+    (clone.folder / "dvc.yaml").write_text(PIPELINE)
+    clone.run("dvc", "repro")
+    clone.commit("made")
+    return clone
+
+
+def test_the_same_bytes_are_said_and_other_ones_are_an_error(short):
+    done = short.run("mnist", "verify")
+    assert "same bytes: all 2 outputs (recorded on: unknown" in done.stdout
+    assert short.run("git", "status", "--porcelain").stdout == ""
+    assert not (short.folder / "mlflow.db").exists()
+
+    # The workspace as it stands counts, edits and all.
+    lock = short.folder / "dvc.lock"
+    first = locked(short, "evaluate")["reports/first.txt"]
+    lock.write_text(lock.read_text().replace(first, "0" * 32))
+    done = short.run("mnist", "verify", check=False)
+    assert done.returncode == 1
+    assert f"DIFFERS  {'0' * 32}  reports/first.txt (here {first})" in done.stdout
+    assert "error: reports/first.txt is the first output that differs" in done.stdout
+    assert "made again on: " in done.stdout
+
+
+def test_a_recipe_is_compared_with_the_file_beside_it(short):
+    (short.folder / "recipes/own.yaml").write_text("# a recipe of one's own\nruntime:\n  seed: 7\n")
+    done = short.run("mnist", "verify", "--recipe", "own", check=False)
+    assert done.returncode == 1
+    assert "error: recipes/own.md5: missing" in done.stdout
+    md5 = short.run("md5sum", "reports/second.txt").stdout
+    (short.folder / "recipes/own.md5").write_text(md5)
+    assert "same bytes: all 1 outputs" in short.run("mnist", "verify", "--recipe", "own").stdout
+    (short.folder / "recipes/own.md5").write_text("? ? ?")
+    assert "recipes/own.md5: each line" in short.run("mnist", "verify", "--recipe", "own", check=False).stdout
+
+
+def test_mistakes_are_said_in_a_line_or_two(short):
+    (short.folder / "dvc.lock").unlink()
+    for arguments, said in ((("--recipe", "none"), "no such recipe"), (("0123",), "run 0123"), ((), "dvc.lock: ")):
+        done = short.run("mnist", "verify", *arguments, check=False)
+        assert done.returncode == 1
+        assert said in done.stdout
+        assert "Traceback" not in done.stdout
+
+
+@pytest.mark.long
+def test_a_run_and_the_whole_pipeline_are_made_again(checked_out):
+    assert metrics(checked_out)
+    checked_out.run("mnist", "publish")
+    (run,) = runs(checked_out)["random-forest"]
+    assert "same bytes: all 2 outputs" in checked_out.run("mnist", "verify", run.info.run_id).stdout
+    done = checked_out.run("mnist", "verify")
+    assert "same bytes: all " in done.stdout
+    assert checked_out.run("git", "status", "--porcelain").stdout == ""
+    assert [len(each) for each in runs(checked_out).values()] == [1, 1, 1]
+
+
+@pytest.mark.long
+def test_another_network_is_measured_against_the_recorded_one(checked_out):
+    lock = checked_out.folder / "dvc.lock"
+    recorded = lock.read_text()
+    checked_out.set_params({"runtime.seed": 1})
+    checked_out.run("dvc", "repro")
+    checked_out.set_params({"runtime.seed": 0})
+    lock.write_text(lock.read_text().replace("seed: 1\n", "seed: 0\n"))
+    done = checked_out.run("mnist", "verify", check=False)
+    assert done.returncode == 1
+    assert "models/mlp.keras: weights differ by up to " in done.stdout
+    assert "of 360 predictions on test images change" in done.stdout
+    assert recorded != lock.read_text()

@@ -1,0 +1,73 @@
+"""The same bytes on any x86-64 processor: the switches are set in time, and nothing outside params.yaml decides."""
+
+import pytest
+
+from stages.arithmetic import IS_X86
+from tests.conftest import Audit
+from tests.project import STAGES, locked
+
+MLP = ("python", "-m", "stages.train_mlp")
+# Of the small pipeline, as made on an AMD EPYC of family 26: every machine that runs the tests is one more witness.
+RECORDED = {
+    "preprocess": {"data/prepared": "cc91439b71fa3a393743bf091a3fa623.dir"},
+    "explore": {"reports/explore": "2a206764e8c45656e0250f19ee7eedd5.dir"},
+    "train-mlp": {
+        "models/mlp.keras": "1511aef37e8ecbba3b743e74c1c08d9f",
+        "models/mlp_history.csv": "72d27fe7894a50789a6da80187e3e3d2",
+    },
+    "train-cnn": {
+        "models/cnn.keras": "1da6a4468e481ada9ced215bd7404f55",
+        "models/cnn_history.csv": "e6eb02ec575808260242b1e03d545bd9",
+    },
+    "train-random-forest": {"models/random_forest.skops": "77c128db973f2d77ce66c8813da64040"},
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_switches_are_set_before_a_stage_imports_what_reads_them(audit: Audit, stage):
+    assert audit.late[stage] == []
+
+
+@pytest.mark.skipif(not IS_X86, reason="the recorded bytes are of x86-64")
+@pytest.mark.parametrize("stage", RECORDED)
+def test_this_machine_makes_the_recorded_bytes(reproduced, stage):
+    assert locked(reproduced, stage) == RECORDED[stage]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("KERAS_BACKEND", "jax", "params.yaml says runtime.backend: tensorflow"),
+        ("TF_NUM_INTRAOP_THREADS", "3", "params.yaml says runtime.threads: 2"),
+        ("ONEDNN_DEFAULT_FPMATH_MODE", "BF16", "params.yaml says runtime.arithmetic: portable"),
+        ("OPENBLAS_CORETYPE", "Zen", "this project sets Haswell"),
+    ],
+)
+def test_an_environment_that_contradicts_is_an_error_that_names_both(checked_out, name, value, said):
+    done = checked_out.run(*MLP, check=False, **{name: value})
+    assert done.returncode == 1
+    assert f"error: {name}={value} in the environment: " in done.stdout
+    assert said in done.stdout
+    assert f"Unset it: unset {name}" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+@pytest.mark.long
+def test_native_arithmetic_and_another_number_of_threads_are_other_trainings(checked_out):
+    recorded = locked(checked_out, "train-mlp")
+    for edit in ({"runtime.threads": 4}, {"runtime.threads": 2, "runtime.arithmetic": "native"}):
+        checked_out.set_params(edit)
+        assert "train-mlp" in checked_out.run("dvc", "status").stdout
+        assert "train-random-forest" not in checked_out.run("dvc", "status").stdout
+        output = checked_out.run("dvc", "repro", "train-mlp").stdout
+        assert "Running stage 'train-mlp'" in output
+    assert "arithmetic: native, 2 threads" in output
+    assert locked(checked_out, "train-mlp").keys() == recorded.keys()
+
+
+@pytest.mark.long
+def test_the_number_of_cores_changes_no_byte(checked_out):
+    for stage in ("train-mlp", "train-cnn", "explore"):
+        recorded = locked(checked_out, stage)
+        checked_out.run("taskset", "--cpu-list", "0", "dvc", "repro", "--force", "--single-item", stage)
+        assert locked(checked_out, stage) == recorded
