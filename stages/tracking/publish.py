@@ -99,7 +99,8 @@ def _publish_from_files(record: Path, state: dict[str, Any]) -> bool:
                 raise RuntimeError(f"the training of {state['run_name']} is not there yet")
             _publish_training(record, state, entry=f"{records.RESTORED}-{md5}")
             run = standing_run(md5)
-    evaluated = run is not None and publish_evaluation(run, record, state["evaluation"], state["start_time"])
+        # Under the lock too: another clone may be about to give the same tags to the same run.
+        evaluated = run is not None and publish_evaluation(run, record, state["evaluation"], state["start_time"])
     return restored or evaluated
 
 

@@ -40,10 +40,10 @@ def test_the_same_bytes_are_said_and_other_ones_are_an_error(short):
     # The workspace as it stands counts, edits and all.
     lock = short.folder / "dvc.lock"
     first = locked(short, "evaluate")["reports/first.txt"]
-    lock.write_text(lock.read_text().replace(first, "0" * 32))
+    lock.write_text(lock.read_text().replace(first, "f" * 32))
     done = short.run("mnist", "verify", check=False)
     assert done.returncode == 1
-    assert f"DIFFERS  {'0' * 32}  reports/first.txt (here {first})" in done.stdout
+    assert f"DIFFERS  {'f' * 32}  reports/first.txt (here {first})" in done.stdout
     assert "error: reports/first.txt is the first output that differs" in done.stdout
     assert "made again on: " in done.stdout
 
