@@ -81,12 +81,10 @@ def switch(runtime: "Runtime") -> None:
                 f"{name}={os.environ[name]} in the environment: params.yaml says runtime.{key}: "
                 f"{getattr(runtime, key)}, which sets {value}\n{_remedy(name)}, or change runtime.{key}."
             )
-    print(
-        f"arithmetic: {runtime.arithmetic}, {runtime.threads} threads ("
-        + ", ".join(f"{name}={value}" for name, (value, _) in wanted.items())
-        + ")",
-        flush=True,
-    )
+    # JAX has no public way to hold XLA to a number of threads.
+    threads = f"{runtime.threads} threads" if runtime.backend == "tensorflow" else "a thread for each core"
+    switches = ", ".join(f"{name}={value}" for name, (value, _) in wanted.items())
+    print(f"arithmetic: {runtime.arithmetic}, {threads} ({switches})", flush=True)
     if runtime.arithmetic == "portable" and not IS_X86:
         print(f"arithmetic: on {platform.machine()} its bytes are its own; those recorded are of x86-64", flush=True)
 

@@ -28,7 +28,7 @@ def start_keras(runtime: Runtime) -> str:
     switch(runtime)
     wanted = "cpu" if runtime.arithmetic == "portable" else runtime.device
     try:
-        device = {"tensorflow": _tensorflow, "jax": _jax}[runtime.backend](wanted, runtime.threads)
+        device = _tensorflow(wanted, runtime.threads) if runtime.backend == "tensorflow" else _jax(wanted)
     except ModuleNotFoundError as error:
         raise UserError(
             f"params.yaml: runtime.backend: {runtime.backend}: {error.name} is not installed\n"
@@ -175,11 +175,9 @@ def _native_log_hidden() -> Iterator[None]:
         os.close(console)
 
 
-def _jax(wanted: str, threads: int) -> str:
+def _jax(wanted: str) -> str:
     if wanted == "cpu":
         os.environ["JAX_PLATFORMS"] = "cpu"
-        # So XLA is told how many cores there are.
-        os.environ["NPROC"] = str(threads)
     else:
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
