@@ -17,11 +17,9 @@ import time
 from datetime import date
 from pathlib import Path
 
-from ruamel.yaml import YAML
-
 from stages.arithmetic import WITHOUT_AVX512
 from stages.fingerprints import file_md5, folder_md5
-from stages.params.views import set_values
+from stages.params.views import edit_file
 from stages.process.provenance import cores, processor
 
 PAGE = Path("docs/reproducibility.md")
@@ -61,7 +59,7 @@ runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
 
 def conditions() -> dict[str, tuple[dict, list[str], dict[str, str]]]:
-    """Return each change's params, the command before Python, and environment."""
+    """Return each change's params, the command that runs Python, and its environment."""
     python = os.path.realpath(sys.executable)
     found = {
         NOTHING: ({}, [sys.executable], {}),
@@ -106,10 +104,7 @@ def _copy(folder: Path, params: dict) -> None:
     for name in subprocess.run(("git", "ls-files"), check=True, capture_output=True, text=True).stdout.splitlines():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(name, folder / name)
-    yaml, path = YAML(), folder / "params.yaml"
-    content = yaml.load(path)
-    set_values(content, params)
-    yaml.dump(content, path)
+    edit_file(folder / "params.yaml", params)
 
 
 def _md5(folder: Path, paths: list[str]) -> str:

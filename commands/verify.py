@@ -13,7 +13,7 @@ from commands.clone import check_out_code, find_run, output_md5
 from commands.dvc_console import run_dvc
 from commands.experiments import RECIPES, recipe_params
 from stages.learners.models import ALL_MODELS, Model
-from stages.params.views import EvaluateParams, check_params, load_params, set_values
+from stages.params.views import EvaluateParams, check_params, edit_file, load_params
 from stages.paths import LOCK, PARAMS, PREPARED
 from stages.process.errors import UserError, one_line
 from stages.process.provenance import cached, cores, git_state, main_repository, processor
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
             path = Path(folder) / "diff"
             path.write_bytes(diff)
             check_out_code(clone, tags["git.commit"], path if diff else None)
-            _set_params(clone / PARAMS, params)
+            edit_file(clone / PARAMS, params)
             _repro(clone)
         _compare(recorded, clone)
 
@@ -86,13 +86,6 @@ def _md5_of_recipe(name: str) -> dict[str, str]:
         ) from None
     except ValueError:
         raise UserError(f"{path}: each line must be an md5 and a path, as md5sum writes them") from None
-
-
-def _set_params(path: Path, params: dict) -> None:
-    yaml = YAML()
-    content = yaml.load(path)
-    set_values(content, params)
-    yaml.dump(content, path)
 
 
 def _repro(clone: Path, *targets: str) -> None:

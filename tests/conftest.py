@@ -14,10 +14,9 @@ import mlflow
 import psutil
 import pytest
 from filelock import FileLock
-from ruamel.yaml import YAML
 
 from stages.arithmetic import held_down
-from stages.params.views import set_values
+from stages.params.views import edit_file
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -112,11 +111,7 @@ class Clone:
 
     def set_params(self, values: dict) -> None:
         """Edit params.yaml, dotted key by dotted key, and leave its comments."""
-        yaml = YAML()
-        path = self.folder / "params.yaml"
-        content = yaml.load(path)
-        set_values(content, values)
-        yaml.dump(content, path)
+        edit_file(self.folder / "params.yaml", values)
 
     def commit(self, message: str) -> None:
         self.run("git", "add", "--all")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, fields
 from functools import reduce
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -100,6 +101,14 @@ def set_values(content: dict[str, Any], changes: dict[str, Any]) -> None:
                 section[parent] = {}
             section = section[parent]
         section[name] = value
+
+
+def edit_file(path: Path, changes: dict[str, Any]) -> None:
+    """Set `changes` (dotted keys) in the params.yaml at `path`, and leave its comments."""
+    yaml = YAML()
+    content = yaml.load(path)
+    set_values(content, changes)
+    yaml.dump(content, path)
 
 
 def locked_stage(stage: str, output_md5: str) -> dict[str, Any] | None:
