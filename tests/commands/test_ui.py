@@ -45,13 +45,13 @@ def test_ui_names_a_port_that_is_taken(clone):
     assert "Traceback" not in done.stdout
 
 
-@pytest.mark.long
 def test_ui_says_when_there_is_nothing_to_compare(clone):
-    port = free_port()
-    url = f"http://127.0.0.1:{port}/health"
-    with serving(clone, "mnist", "ui", "--port", str(port), url=url) as server:
-        pass
-    assert "no runs to compare yet" in server.stdout.read()
+    server = clone.start("mnist", "ui", "--port", str(free_port()))
+    try:
+        assert any("no runs to compare yet" in line for line in server.stdout)
+    finally:
+        server.terminate()
+        server.communicate(timeout=60)
 
 
 def test_ui_says_when_there_is_no_server(clone):
@@ -59,18 +59,6 @@ def test_ui_says_when_there_is_no_server(clone):
     assert done.returncode == 1
     assert "no answer from MLflow" in done.stdout
     assert "Traceback" not in done.stdout
-
-
-@pytest.mark.long
-def test_plain_mlflow_ui_finds_the_store(reproduced):
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with serving(reproduced, "mlflow", "ui", "--port", str(port), url=f"{url}/health", **quiet):
-        answer = requests.get(
-            f"{url}/api/2.0/mlflow/experiments/get-by-name", params={"experiment_name": "digits"}, timeout=30
-        )
-        assert answer.json()["experiment"]["name"] == "digits"
 
 
 @pytest.mark.parametrize("name", ["cnn", pytest.param("random-forest", marks=pytest.mark.long)])

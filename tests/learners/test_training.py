@@ -140,8 +140,11 @@ def test_with_shifts_the_model_is_the_mean_over_shifted_images(tmp_path):
     np.testing.assert_allclose(predicted, expected, atol=1e-6)
 
 
-def test_a_loss_that_is_not_finite_ends_the_training():
-    with pytest.raises(UserError, match=r"train\.mlp: train_loss is (nan|inf) in epoch 1(?s:.*)learning_rate"):
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_a_loss_that_is_not_finite_ends_the_training(precision, request):
+    keras.config.set_dtype_policy(precision)
+    request.addfinalizer(lambda: keras.config.set_dtype_policy("float32"))
+    with pytest.raises(UserError, match=r"train\.mlp: train_loss is (nan|inf) in epoch [12];(?s:.*)learning_rate"):
         run(batch_norm=False, l2=100.0, optimizer={"name": "sgd", "learning_rate": 10.0, "schedule": "constant"})
 
 

@@ -88,9 +88,10 @@ def test_a_stage_goes_on_where_its_output_cannot_be_written(tmp_path, output):
 
 
 @pytest.mark.faults
-@pytest.mark.long
 def test_a_stage_whose_output_nobody_reads_is_kept_by_dvc(checked_out):
-    command = "dvc repro --force --single-item train-random-forest | head -1"
-    assert "Running stage" in checked_out.run("bash", "-c", command).stdout
-    assert (checked_out.folder / "models/random_forest.skops").exists()
-    assert "up to date" in checked_out.run("dvc", "status").stdout
+    checked_out.set_params({"train.random_forest.n_estimators": 3})
+    command = "dvc repro --single-item train-random-forest"
+    # The third line is the stage's first. DVC itself fails at its own next one.
+    read = checked_out.run("bash", "-c", f"{command} | head -3").stdout
+    assert "random-forest: training" in read
+    assert "is cached - skipping run" in checked_out.run(*command.split()).stdout

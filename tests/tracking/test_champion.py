@@ -6,8 +6,9 @@ from contextlib import closing
 
 import mlflow
 import numpy as np
+import pytest
 
-from stages.learners.models import CNN
+from stages.learners.models import CNN, MLP
 from stages.paths import METRICS
 from stages.tracking.identity import latest_runs
 from stages.tracking.publish import publish_all
@@ -50,3 +51,18 @@ def test_the_newest_run_is_seen_behind_a_thousand_others(clone):
     newest, _ = latest_runs()
     assert champion.run_id in newest
     assert len(newest) == 2
+
+
+def test_a_model_that_misses_its_minimum_loses_the_alias_until_it_meets_it_again(clone):
+    publish_all([training(), evaluation()])
+    registry = connect().MlflowClient()
+    assert registry.get_model_version_by_alias("digits", "champion")
+    METRICS.write_text(json.dumps({MLP.name: {**values(0.9), "gate_passed": False}}))
+    publish_all([evaluation()])
+    (run,) = registry.search_runs(["1"])
+    assert run.data.tags["gate"] == "missed"
+    with pytest.raises(mlflow.exceptions.MlflowException, match="champion"):
+        registry.get_model_version_by_alias("digits", "champion")
+    METRICS.write_text(json.dumps({MLP.name: values(0.9)}))
+    publish_all([evaluation()])
+    assert registry.get_model_version_by_alias("digits", "champion").run_id == run.info.run_id
