@@ -21,7 +21,7 @@ from stages.paths import PARAMS
 
 def main() -> None:
     model, *changes = sys.argv[1:]
-    params = _params(changes)
+    params = changed_params(changes)
     fit, predict = _forest(params) if model == "random_forest" else _network(model, params)
 
     start = time.perf_counter()
@@ -33,7 +33,8 @@ def main() -> None:
     print(json.dumps({"fit_seconds": round(seconds, 3), "test_accuracy": round(accuracy, 5)}))
 
 
-def _params(changes: list[str]) -> Params:
+def changed_params(changes: list[str]) -> Params:
+    """Return params.yaml with recipes, by their name, and `key=value` put into it."""
     yaml = YAML(typ="safe", pure=True)
     content = yaml.load(PARAMS)
     settings = {}

@@ -32,7 +32,9 @@ SMALL = {
     "preprocess.deskew": True,
     "explore.sample_size": 400,
     "train.mlp.epochs": 3,
+    "train.mlp.min_steps": None,
     "train.cnn.epochs": 3,
+    "train.cnn.min_steps": None,
 }
 OUTPUTS = {
     "data": ["data/prepared"],

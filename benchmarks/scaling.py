@@ -11,6 +11,7 @@ import numpy as np
 from mlflow import MlflowClient
 
 from benchmarks.results import Record, Results, clone, environment, run
+from stages.params.views import edit_file
 
 IMAGES = (15_000, 30_000, 60_000)
 STAGES = ("preprocess", "explore", "train_mlp", "train_cnn", "train_random_forest", "evaluate")
@@ -29,8 +30,11 @@ def _stages(images: int) -> Record:
     Preprocess takes all 60,000.
     """
     folder = clone("scaling")
-    params = folder / "params.yaml"
-    params.write_text(re.sub(r"( epochs:) \d+", rf"\1 {EPOCHS}", params.read_text()))
+    length = {"epochs": EPOCHS, "min_steps": None}
+    edit_file(
+        folder / "params.yaml",
+        {f"train.{model}.{key}": value for model in ("mlp", "cnn") for key, value in length.items()},
+    )
     run("dvc", "repro", "download", folder=folder)
     measured = {"preprocess": _stage("preprocess", folder)}
     _shorten(folder / "data" / "prepared", images)

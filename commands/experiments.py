@@ -38,6 +38,14 @@ def run_experiment(name: str, params: dict[str, Any]) -> dict[str, dict[str, flo
         raise UserError(f"experiment {name}: no metrics: {one_line(error)}") from None
 
 
+def model_md5(name: str, path: Path) -> str | None:
+    """Return the md5 that the experiment `name` has for the model at `path`; None where it has none."""
+    try:
+        return dvc.api.DVCFileSystem(rev=name).info(path.as_posix())["dvc_info"]["md5"]
+    except (DvcException, FileNotFoundError, KeyError):
+        return None
+
+
 def recipes() -> dict[str, str]:
     """Return the names of the recipes and what each says of itself in its first line."""
     return {path.stem: path.read_text(encoding="utf-8").partition("\n")[0].strip("# ") for path in _files()}

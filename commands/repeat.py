@@ -9,17 +9,22 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from commands.experiments import recipe_params, run_experiment
+from commands.experiments import model_md5, recipe_params, run_experiment
 from stages.learners.models import ALL_MODELS
 from stages.params.views import EvaluateParams, load_params
 from stages.paths import REPEATS
 from stages.process.console import warn
 from stages.process.errors import UserError, one_line
 from stages.process.provenance import main_repository
-from stages.tracking.repeats import record_repeats
+from stages.tracking.repeats import record_repeats, training_seconds
 
 MAX_SEED = 2**32 - 1
-SHOWN = {"test_accuracy": "test accuracy", "test_loss": "log loss", "val_accuracy": "validation accuracy"}
+SHOWN = {
+    "test_accuracy": "test accuracy",
+    "test_loss": "log loss",
+    "val_accuracy": "validation accuracy",
+    "training_seconds": "training",
+}
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -49,7 +54,9 @@ def run(arguments: argparse.Namespace) -> None:
     metrics = []
     for number, seed in enumerate(seeds, start=1):
         print(f"\n=== runtime.seed {seed} ({number} of {len(seeds)})", flush=True)
-        metrics.append(run_experiment(f"{prefix}-seed-{seed}", {**params, "runtime.seed": seed}))
+        name = f"{prefix}-seed-{seed}"
+        metrics.append(run_experiment(name, {**params, "runtime.seed": seed}))
+        _add_training_seconds(metrics[-1], name)
 
     summary = {model.name: _summary([values[model.name] for values in metrics]) for model in ALL_MODELS}
     file = _file(arguments.recipe)
@@ -67,6 +74,19 @@ def run(arguments: argparse.Namespace) -> None:
         warn("MLflow does not have these trainings, and so not their mean and standard deviation")
 
 
+def _add_training_seconds(metrics: dict[str, dict[str, float]], experiment: str) -> None:
+    """Add `training_seconds` to the metrics of each model where MLflow has them; no file does."""
+    for model in ALL_MODELS:
+        try:
+            md5 = model_md5(experiment, model.file)
+            seconds = md5 and training_seconds(md5)
+        except Exception as error:
+            warn(f"MLflow does not say how long the trainings took: {one_line(error)}")
+            return
+        if seconds:
+            metrics[model.name]["training_seconds"] = seconds
+
+
 def _file(recipe: str | None) -> Path:
     return REPEATS.with_stem(f"{REPEATS.stem}-{recipe}") if recipe else REPEATS
 
@@ -75,7 +95,9 @@ def _summary(values: list[dict[str, float]]) -> dict[str, dict]:
     """Return mean, standard deviation (of a sample: n - 1) and the value of each seed, by metric."""
     # Counts and marks do not spread.
     by_metric = {
-        metric: [each[metric] for each in values] for metric, one in values[0].items() if isinstance(one, float)
+        metric: [each[metric] for each in values]
+        for metric, one in values[0].items()
+        if isinstance(one, float) and all(metric in each for each in values)
     }
     return {
         metric: {"mean": statistics.fmean(found), "std": statistics.stdev(found), "values": found}
@@ -86,15 +108,17 @@ def _summary(values: list[dict[str, float]]) -> dict[str, dict]:
 def _print_table(summary: dict[str, dict], seeds: int) -> None:
     table = Table(title=f"mean ± standard deviation over {seeds} seeds")
     table.add_column("model")
-    for heading in SHOWN.values():
+    shown = {metric: words for metric, words in SHOWN.items() if all(metric in each for each in summary.values())}
+    for heading in shown.values():
         table.add_column(heading, justify="right")
     for model in ALL_MODELS:
-        figures = [summary[model.name][metric] for metric in SHOWN]
-        table.add_row(model.title, *(_figure(metric, figure) for metric, figure in zip(SHOWN, figures, strict=True)))
+        table.add_row(model.title, *(_figure(metric, summary[model.name][metric]) for metric in shown))
     Console().print(table)
 
 
 def _figure(metric: str, figure: dict[str, float]) -> str:
     if metric.endswith("accuracy"):
         return f"{figure['mean']:.2%} ± {100 * figure['std']:.2f}"
+    if metric.endswith("seconds"):
+        return f"{figure['mean']:.1f} s ± {figure['std']:.1f}"
     return f"{figure['mean']:.4f} ± {figure['std']:.4f}"

@@ -41,8 +41,10 @@ SMALL = {
     "train.mlp.hidden_units": [64],
     "train.mlp.test_time_shift": 1,
     "train.mlp.epochs": 12,
+    "train.mlp.min_steps": None,
     "train.mlp.batch_size": 32,
     "train.cnn.epochs": 8,
+    "train.cnn.min_steps": None,
     "train.cnn.batch_size": 32,
     "train.random_forest.n_estimators": 40,
 }

@@ -9,6 +9,8 @@ from stages.params.schema import Augmentation as AugmentationParams
 GRID = 4
 # Black pixels around each image, which stand for all that lies beyond its edge.
 MARGIN = 2
+# Images that are moved at once: what lies between the steps stays in the processor's cache.
+PART = 256
 # OpenCV addresses pixels with 16 bits: images are stacked up to that height.
 MAX_HEIGHT = 32_000
 
@@ -34,12 +36,11 @@ class Augmentation:
 
     def __call__(self, images: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """Return the float32 images (n, height, width), each changed in its own way; beyond the edge is 0."""
-        sources = self._sources(len(images), random)
         changed = np.empty((len(images), self.height, self.width), np.float32)
-        stack = MAX_HEIGHT // (self.height + 2 * MARGIN)
-        for start in range(0, len(images), stack):
-            part = slice(start, start + stack)
-            changed[part] = self._moved(images[part], sources[part])
+        size = min(PART, MAX_HEIGHT // (self.height + 2 * MARGIN))
+        for start in range(0, len(images), size):
+            part = images[start : start + size]
+            changed[start : start + size] = self._moved(part, self._sources(len(part), random))
         return changed
 
     def _sources(self, count: int, random: np.random.Generator) -> np.ndarray:

@@ -23,7 +23,9 @@ TRUSTED = {
         "Activation", "Average", "BatchNormalization", "Conv2D", "Cropping2D", "Dense", "Dropout", "Flatten",
         "GlobalAveragePooling2D", "GlobalMaxPooling2D", "InputLayer", "MaxPooling2D", "Reshape", "ZeroPadding2D",
     },
-    "keras.optimizers": {"Adadelta", "Adagrad", "Adam", "Adamax", "LossScaleOptimizer", "Nadam", "RMSprop", "SGD"},
+    "keras.optimizers": {
+        "Adadelta", "Adagrad", "Adam", "Adamax", "LossScaleOptimizer", "Muon", "Nadam", "RMSprop", "SGD",
+    },
     "keras.optimizers.schedules": {"CosineDecay"},
     "keras.regularizers": {"L1L2"},
     "keras.src.models.functional": {"Functional"},

@@ -76,7 +76,9 @@ def optimizer(params: Optimizer, steps: int) -> keras.optimizers.Optimizer:
     """Return the optimizer of `params` (name, learning_rate, schedule) for a training of `steps` steps.
 
     `one_cycle` rises linearly to the learning rate over the first 30 % of the steps and falls back
-    along a cosine (after Smith & Topin, "Super-Convergence", 2017).
+    along a cosine (after Smith & Topin, "Super-Convergence", 2017). `muon` is Muon for the weights of dense layers and
+    AdamW for all else, both with Keras' weight decay of 0.004 (Jordan et al., "Muon", 2024; Liu et al., "Muon is
+    Scalable for LLM Training", 2025).
     """
     peak = params.learning_rate
     decay = keras.optimizers.schedules.CosineDecay

@@ -13,11 +13,13 @@ from stages.learners.augmentation import Augmentation
 from stages.learners.checkpoint import HISTORY, Progress, load_checkpoint, save_checkpoint
 from stages.learners.networks import averaged, optimizer
 from stages.params.schema import Network
-from stages.process.console import progress_bar
+from stages.process.console import progress_bar, warn
 from stages.process.errors import UserError
 from stages.process.lifetime import interrupts_deferred
-from stages.runtime import PREDICTED, jit_compile, make_train_steps
+from stages.runtime import jit_compile, make_test_steps, make_train_steps
 
+# Networks that had fewer steps knew hardly more than chance, or far less than they could (measured on `digits`).
+TOO_FEW_STEPS = 200
 # Images that are drawn and augmented at once, while the model trains on those before: enough to hide the cost of a
 # start, few enough to need little memory.
 CHUNK = 4096
@@ -45,17 +47,17 @@ def train(
     `on_epoch` is then told of the epochs before.
     Raises `UserError` as soon as a loss or a weight is not finite, in whichever epoch.
     """
-    steps = math.ceil(len(training.labels) / params.batch_size)
+    steps, epochs = _length(name, params, len(training.labels))
     model = averaged(network, params.test_time_shift)
     network.compile(
-        optimizer=optimizer(params.optimizer, steps=params.epochs * steps),
+        optimizer=optimizer(params.optimizer, steps=epochs * steps),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
         jit_compile=jit_compile(),
     )
     # A checkpoint has its variables, and within a graph it is too late to make them.
     network.optimizer.build(network.trainable_variables)
-    train_steps = make_train_steps(network, params.batch_size)
+    train_steps, test_steps = make_train_steps(network, params.batch_size), make_test_steps(network)
     validation_images, validation_labels = np.asarray(validation.images), np.asarray(validation.labels)
     progress = checkpoint and load_checkpoint(checkpoint, network)
     progress = progress or Progress(history={name: [] for name in HISTORY})
@@ -63,9 +65,9 @@ def train(
     for epoch in range(1, done + 1):
         on_epoch(epoch, {name: history[name][epoch - 1] for name in HISTORY})
     if done:
-        print(f"{name}: goes on after epoch {done} of {params.epochs}, where it was interrupted", flush=True)
-    with progress_bar(params.epochs * steps, f"train {name}", "step", initial=done * steps) as bar:
-        for epoch in range(done + 1, params.epochs + 1):
+        print(f"{name}: goes on after epoch {done} of {epochs}, where it was interrupted", flush=True)
+    with progress_bar(epochs * steps, f"train {name}", "step", initial=done * steps) as bar:
+        for epoch in range(done + 1, epochs + 1):
             if params.early_stopping_patience and epoch - 1 - progress.best >= params.early_stopping_patience:
                 break
             sums = dict.fromkeys(("loss", "accuracy"), 0.0)
@@ -76,17 +78,15 @@ def train(
                 for metric in sums:
                     sums[metric] += means[metric] * len(labels)
                 bar.update(math.ceil(len(labels) / params.batch_size))
-            validated = network.evaluate(
-                validation_images, validation_labels, batch_size=PREDICTED, verbose=0, return_dict=True
-            )
+            validated = test_steps(validation_images, validation_labels)
             values = {f"train_{metric}": total / len(training.labels) for metric, total in sums.items()}
-            values |= {f"val_{metric}": float(validated[metric]) for metric in sums}
+            values |= {f"val_{metric}": validated[metric] for metric in sums}
             # Weights can be lost behind a loss that is not: a layer may make 0 of an infinite value.
             state = {"a weight": network.variables, "the state of the optimizer": network.optimizer.variables}
             _check_finite(name, epoch, values | {part: _not_finite(of_it) for part, of_it in state.items()})
             for metric, value in values.items():
                 history[metric].append(value)
-            bar.set_postfix_str(f"epoch {epoch}/{params.epochs}, val_accuracy {values['val_accuracy']:.4f}")
+            bar.set_postfix_str(f"epoch {epoch}/{epochs}, val_accuracy {values['val_accuracy']:.4f}")
             on_epoch(epoch, values)
 
             if params.weights == "best" and progress.best == epoch:
@@ -98,6 +98,24 @@ def train(
         return model, history, progress.epochs
     model.set_weights(progress.best_weights)
     return model, history, progress.best
+
+
+def _length(name: str, params: Network, images: int) -> tuple[int, int]:
+    """Return the steps of an epoch and the number of epochs, and say where that is not `params.epochs`."""
+    steps = math.ceil(images / params.batch_size)
+    epochs = max(params.epochs, math.ceil((params.min_steps or 0) / steps))
+    if epochs > params.epochs:
+        print(
+            f"{name}: {epochs} epochs, more than train.{name}.epochs: {params.epochs}, to reach "
+            f"train.{name}.min_steps: {params.min_steps}",
+            flush=True,
+        )
+    if epochs * steps < TOO_FEW_STEPS:
+        warn(
+            f"{name}: {epochs * steps} training steps ({steps} for each of {epochs} epochs) are too few to learn; "
+            f"raise train.{name}.min_steps or epochs, or lower batch_size"
+        )
+    return steps, epochs
 
 
 def chunks(training: Split, params: Network, seed: int, epoch: int) -> Iterator[Chunk]:

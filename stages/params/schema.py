@@ -77,7 +77,7 @@ class Runtime(Section):
 
 
 class Optimizer(Section):
-    name: choice("adadelta", "adagrad", "adam", "adamax", "nadam", "rmsprop", "sgd")
+    name: choice("adadelta", "adagrad", "adam", "adamax", "muon", "nadam", "rmsprop", "sgd")
     # Below that float32 has no digit left for the step, and the weights stay as they are.
     learning_rate: number(1e-8, 10)
     schedule: choice("constant", "cosine", "one_cycle")
@@ -108,6 +108,7 @@ class Network(Section):
     test_time_shift: integer(0, 3)
     optimizer: Optimizer
     epochs: Count
+    min_steps: optional(Count)
     batch_size: Count
     early_stopping_patience: optional(Count)
     weights: choice("last", "best")

@@ -2,10 +2,17 @@
 
 from typing import Any
 
+from stages.tracking.champion import MODEL_MD5
 from stages.tracking.identity import NOTE, log_metrics
 from stages.tracking.store import NEWEST, connect, search_runs, store_lock
 
 REPEATS = "repeats"
+
+
+def training_seconds(model_md5: str) -> float | None:
+    """Return how long the training of the model took, or None where MLflow does not know. Raises what MLflow raises."""
+    run = next(search_runs(f"tags.`{MODEL_MD5}` = '{model_md5}'"), None)
+    return run.data.metrics.get("training_seconds") if run else None
 
 
 def record_repeats(name: str, seeds: list[int], summary: dict[str, dict[str, dict[str, Any]]]) -> bool:

@@ -61,6 +61,8 @@ def test_two_seeds_give_mean_and_standard_deviation(checked_out):
         assert run.data.params["runtime.seed"] == "1"
         assert run.data.tags["dvc.experiment"] == "repeat-seed-1"
         assert run.data.metrics["test_accuracy"] == pytest.approx(accuracy["values"][1])
+        # The model of the first seed was there already, and how long it took is known from its own run.
+        assert repeats[model]["training_seconds"]["values"][1] == run.data.metrics["training_seconds"]
     (together,) = runs(checked_out)["repeat: 2 seeds"]
     mean = json.loads((checked_out.folder / "reports/repeats.json").read_text())["cnn"]["test_accuracy"]["mean"]
     assert together.data.metrics["cnn.test_accuracy.mean"] == pytest.approx(mean)

@@ -43,5 +43,5 @@ def test_the_page_shows_metrics_params_and_the_notice_escaped(params_file):
     assert "a &lt;notice&gt;" in pages[0]
     assert "&lt;verdict&gt;" in pages[0]
     assert 'class="missed"' in pages[0]
-    assert "max_features: sqrt" in pages[0]
+    assert "max_features: 12" in pages[0]
     assert "null" in pages[0]

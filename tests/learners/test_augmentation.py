@@ -75,7 +75,7 @@ def test_a_shear_slants_rows_and_moves_nothing_up_or_down():
 
 def test_an_elastic_field_moves_parts_of_an_image_apart_by_its_deviation():
     # Each pixel tells its own column: how far it came is the difference.
-    columns = np.broadcast_to(np.arange(28, dtype=np.float32), (500, 28, 28))
+    columns = np.broadcast_to(np.arange(28, dtype=np.float32), (2000, 28, 28))
     moved = (augment(columns, elastic=0.05) - columns)[:, 8:20, 8:20]
     assert moved.std() == pytest.approx(0.05 * 28, rel=0.05)
     # Neighbours move together, far points on their own.

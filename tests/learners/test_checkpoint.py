@@ -18,7 +18,7 @@ from tests.learners.test_training import TRAINING, VALIDATION
 
 # All that has a state: dropout's random numbers, moving statistics, an optimizer with slots and a schedule.
 WITH_STATE = {
-    "hidden_units": [8], "epochs": 6, "batch_size": 16, "dropout": 0.4, "batch_norm": True,
+    "hidden_units": [8], "epochs": 6, "min_steps": None, "batch_size": 16, "dropout": 0.4, "batch_norm": True,
     "optimizer": {"name": "adam", "learning_rate": 0.02, "schedule": "one_cycle"},
 }  # fmt: skip
 

@@ -21,8 +21,8 @@ def test_multiply_adds_are_those_of_convolutions_and_dense_layers():
     cnn = build_cnn(section("cnn"), 28, 28, 10)
     layers = KerasClassifier(cnn).layers()
     convolution = next(layer for layer in layers if layer["kind"] == "Conv2D")
-    assert convolution["multiply_adds"] == 28 * 28 * 25 * 24
-    assert convolution["output"] == "28x28x24"
+    assert convolution["multiply_adds"] == 14 * 14 * 25 * 24
+    assert convolution["output"] == "14x14x24"
     assert sum(layer["weights"] for layer in layers) == cnn.count_params()
 
 

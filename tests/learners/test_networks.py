@@ -74,7 +74,7 @@ def test_the_default_cnn_takes_any_image_size(side, pooling):
     assert model.output_shape == (None, 7)
 
 
-@pytest.mark.parametrize("name", ["adadelta", "adagrad", "adam", "adamax", "nadam", "rmsprop", "sgd"])
+@pytest.mark.parametrize("name", ["adadelta", "adagrad", "adam", "adamax", "muon", "nadam", "rmsprop", "sgd"])
 def test_every_optimizer_gets_its_learning_rate(name):
     made = optimizer(Optimizer(name=name, learning_rate=0.02, schedule="constant"), steps=10)
     assert type(made).__name__.lower() == name

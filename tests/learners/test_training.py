@@ -20,7 +20,7 @@ TRAINING, VALIDATION = Split(IMAGES[:150], LABELS[:150]), Split(IMAGES[150:], LA
 
 def run(seed: int = 0, **changes):
     keras.utils.set_random_seed(seed)
-    changes = {"hidden_units": [8], "epochs": 4, "batch_size": 16, **changes}
+    changes = {"hidden_units": [8], "epochs": 4, "min_steps": None, "batch_size": 16, **changes}
     params = section("mlp", **changes)
     network = build_mlp(params, 4, 4, 3)
     epochs = []
@@ -75,7 +75,11 @@ def test_an_error_while_the_next_images_are_made_reaches_the_training():
 def test_the_training_is_that_of_keras_fit():
     changes = {"hidden_units": [8], "batch_size": 16, "augmentation": NONE, "dropout": 0.0}
     params = section(
-        "mlp", epochs=1, **changes, optimizer={"name": "adam", "learning_rate": 0.01, "schedule": "constant"}
+        "mlp",
+        epochs=1,
+        min_steps=None,
+        **changes,
+        optimizer={"name": "adam", "learning_rate": 0.01, "schedule": "constant"},
     )
     keras.utils.set_random_seed(0)
     ours = build_mlp(params, 4, 4, 3)
@@ -110,6 +114,23 @@ def test_the_history_is_what_on_epoch_got():
     assert set(history) == set(HISTORY)
     for name in HISTORY:
         assert history[name] == pytest.approx([values[name] for _, values in epochs])
+
+
+def test_few_images_are_passed_over_more_often_until_the_training_has_its_steps(capsys):
+    # 150 images are 10 steps.
+    _, history, kept, epochs = run(epochs=4, min_steps=51)
+    assert len(history["val_loss"]) == len(epochs) == kept == 6
+    assert "mlp: 6 epochs, more than train.mlp.epochs: 4, to reach train.mlp.min_steps: 51" in capsys.readouterr().out
+    _, history, *_ = run(epochs=4, min_steps=40)
+    assert len(history["val_loss"]) == 4
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(("epochs", "said"), [(19, True), (20, False)])
+def test_a_training_that_is_too_short_to_learn_is_said(capsys, epochs, said):
+    run(epochs=epochs)
+    warning = "warning: mlp: 190 training steps (10 for each of 19 epochs) are too few to learn; raise train.mlp.min_st"
+    assert (warning in capsys.readouterr().err) == said
 
 
 def test_early_stopping_stops_and_best_weights_are_kept():

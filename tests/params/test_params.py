@@ -39,29 +39,29 @@ def test_a_view_holds_only_its_sections(params_file):
 @pytest.mark.parametrize(
     ("before", "after", "parts"),
     [
-        ("    epochs: 15", "    epoch: 20", ["train.mlp.epoch: unknown key", "did you mean train.mlp.epochs?"]),
+        ("    epochs: 9", "    epoch: 20", ["train.mlp.epoch: unknown key", "did you mean train.mlp.epochs?"]),
         ("runtime:\n", "runtme:\n", ["runtme: unknown key", "did you mean runtime?"]),
         ("      - filters: 24", "      - filers: 24", ["train.cnn.blocks.0.filers", "train.cnn.blocks.0.filters?"]),
         (
-            "    epochs: 15",
-            "    epochs: 15\n    learning_rate: 0.1",
+            "    epochs: 9",
+            "    epochs: 9\n    learning_rate: 0.1",
             ["train.mlp.learning_rate: unknown key", "did you mean train.mlp.optimizer.learning_rate?"],
         ),
-        ("    epochs: 15\n", "", ["train.mlp.epochs: this key is missing", "an integer, 1"]),
-        ("    epochs: 15", "    epochs: 0", ["train.mlp.epochs: 0 is not allowed", "an integer, 1"]),
-        ("    epochs: 15", "    epochs: 2.5", ["train.mlp.epochs: 2.5 is not allowed", "an integer"]),
-        ("    epochs: 15", "    epochs: true", ["train.mlp.epochs: true is not allowed", "an integer"]),
-        ("    epochs: 15", "    epochs: null", ["train.mlp.epochs: null is not allowed", "an integer"]),
+        ("    epochs: 9\n", "", ["train.mlp.epochs: this key is missing", "an integer, 1"]),
+        ("    epochs: 9", "    epochs: 0", ["train.mlp.epochs: 0 is not allowed", "an integer, 1"]),
+        ("    epochs: 9", "    epochs: 2.5", ["train.mlp.epochs: 2.5 is not allowed", "an integer"]),
+        ("    epochs: 9", "    epochs: true", ["train.mlp.epochs: true is not allowed", "an integer"]),
+        ("    epochs: 9", "    epochs: null", ["train.mlp.epochs: null is not allowed", "an integer"]),
         ("name: mnist", "name: minst", ["data.name: 'minst' is not allowed", "did you mean mnist?"]),
         ("      name: adam", "      name: Adam", ["train.mlp.optimizer.name", "did you mean adam?"]),
-        ("    dropout: 0.1", "    dropout: 1.0", ["train.mlp.dropout: 1.0 is not allowed", "0 … 0.95"]),
-        ("    dropout: 0.1", "    dropout:\n      - 0.3", ["train.mlp.dropout: 1 values for 2 hidden_units"]),
+        ("    dropout: 0.0", "    dropout: 1.0", ["train.mlp.dropout: 1.0 is not allowed", "0 … 0.95"]),
+        ("    dropout: 0.0", "    dropout:\n      - 0.3", ["train.mlp.dropout: 1 values for 2 hidden_units"]),
         ("    l1: 0.0", "    l1: .nan", ["train.mlp.l1: nan is not allowed"]),
         ("    l1: 0.0", "    l1: -1", ["train.mlp.l1: -1 is not allowed", "0 … 100"]),
-        ("max_features: sqrt", "max_features: 1.5", ["train.random_forest.max_features: 1.5 is not allowed"]),
-        ("max_features: sqrt", "max_features: 325", ["325 of mnist's 324 gradient histogram values"]),
+        ("max_features: 12", "max_features: 1.5", ["train.random_forest.max_features: 1.5 is not allowed"]),
+        ("max_features: 12", "max_features: 325", ["325 of mnist's 324 gradient histogram values"]),
         ("features: gradient_histograms", "features: hog", ["train.random_forest.features: 'hog' is not allowed"]),
-        ("rotation: 10.0", "rotation: 181", ["train.mlp.augmentation.rotation: 181 is not allowed", "0 … 180"]),
+        ("rotation: 8.0", "rotation: 181", ["train.mlp.augmentation.rotation: 181 is not allowed", "0 … 180"]),
         ("deskew: false", "deskew: 1", ["preprocess.deskew: 1 is not allowed", "true | false"]),
         ("train_samples: null", "train_samples: 54001", ["54001 of mnist's 54000 training images"]),
         ("fraction: 0.1", "fraction: 0.0001", ["preprocess.validation_fraction", "too few for its 10 classes"]),
@@ -87,7 +87,7 @@ def test_a_mistake_is_named_with_what_is_allowed(params_file, before, after, par
 
 def test_the_features_of_the_forest_decide_how_many_a_split_can_try(params_file):
     edit(params_file, "features: gradient_histograms", "features: pixels")
-    edit(params_file, "max_features: sqrt", "max_features: 785")
+    edit(params_file, "max_features: 12", "max_features: 785")
     assert "785 of mnist's 784 pixels" in refusal(params_file)
 
 
@@ -98,13 +98,13 @@ def test_what_is_no_mapping_is_refused(params_file, text):
 
 
 def test_several_mistakes_are_counted(params_file):
-    edit(params_file, "    epochs: 15", "    epochs: 0")
+    edit(params_file, "    epochs: 9", "    epochs: 0")
     edit(params_file, "    batch_size: 256", "    batch_size: 0")
     assert "(1 more like this)" in refusal(params_file)
 
 
 def test_dropout_is_one_number_or_one_per_layer(params_file):
-    edit(params_file, "    dropout: 0.1", "    dropout:\n      - 0.4\n      - 0.2")
+    edit(params_file, "    dropout: 0.0", "    dropout:\n      - 0.4\n      - 0.2")
     assert load_params(TrainMlpParams).network.dropout == [0.4, 0.2]
 
 

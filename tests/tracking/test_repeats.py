@@ -1,8 +1,10 @@
 """The run that says what several seeds say together, on a store with their trainings."""
 
+from stages.fingerprints import file_md5
+from stages.learners.models import MLP
 from stages.tracking import record as records
 from stages.tracking.publish import publish_all
-from stages.tracking.repeats import record_repeats
+from stages.tracking.repeats import record_repeats, training_seconds
 from stages.tracking.store import connect
 from tests.tracking.conftest import published, training
 
@@ -28,3 +30,11 @@ def test_it_stands_once_beside_the_trainings(clone, monkeypatch):
 def test_without_the_trainings_there_is_none(clone):
     assert not record_repeats("repeat", [0, 1], SUMMARY)
     assert not list(connect().MlflowClient().search_runs(["0"]))
+
+
+def test_how_long_a_training_took_is_known_by_its_model(clone):
+    record = training()
+    records.append(record, 0, {"training_seconds": 12.5})
+    publish_all([record])
+    assert training_seconds(file_md5(MLP.file)) == 12.5
+    assert training_seconds("0" * 32) is None

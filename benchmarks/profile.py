@@ -1,0 +1,108 @@
+"""Where the time of a network's training goes, and which share of the machine's matrix peak its steps reach.
+
+    python -m benchmarks.profile cnn runtime.arithmetic=native
+
+prints one line of JSON; runs where data/prepared is.
+"""
+
+import json
+import math
+import statistics
+import sys
+import time
+from functools import partial
+from typing import Any
+
+from benchmarks.fit import prepared
+from benchmarks.ours import changed_params
+from benchmarks.results import Results, last_json, run
+from stages.dataset.prepared import load_info, load_split
+
+ARITHMETICS = ("portable", "native")
+ROUNDS = 3
+# Sides of the matrices that the peak is measured with.
+PEAK_SIDE = 2048
+
+
+def measure(results: Results) -> None:
+    folder = prepared(0.1)
+    for number in range(1, ROUNDS + 1):
+        for model in ("mlp", "cnn"):
+            for arithmetic in ARITHMETICS:
+                command = (sys.executable, "-m", "benchmarks.profile", model, f"runtime.arithmetic={arithmetic}")
+                name = f"profile {model} {arithmetic}"
+                results.measure(name, number, lambda command=command: last_json(run(*command, folder=folder)))
+
+
+def main() -> None:
+    model, *changes = sys.argv[1:]
+    params = changed_params(changes)
+    from stages.runtime import make_test_steps, make_train_steps, start_keras
+
+    start_keras(params.runtime)
+    from stages.learners.networks import build_cnn, build_mlp, optimizer
+    from stages.learners.training import CHUNK, chunks
+
+    info, section = load_info(), getattr(params.train, model)
+    training, validation = load_split("train"), load_split("validation")
+    build = {"mlp": build_mlp, "cnn": build_cnn}[model]
+    network = build(section, info.height, info.width, len(info.class_names))
+    network.compile(optimizer=optimizer(section.optimizer, steps=1000), loss="sparse_categorical_crossentropy")
+    network.optimizer.build(network.trainable_variables)
+    steps = make_train_steps(network, section.batch_size)
+    parts = chunks(training, section, seed=0, epoch=1)
+    count = max(1, CHUNK // section.batch_size) * section.batch_size
+    augmentation = _seconds(lambda: next(parts), 8)
+    images, labels = next(parts)
+    step = _seconds(partial(steps, images, labels), 8)
+    held = validation.images[:count], validation.labels[:count]
+    validated = _seconds(partial(make_test_steps(network), *held), 8)
+    flop, peak = training_flop(network), _peak()
+    print(
+        json.dumps(
+            {
+                "augmentation_us": round(augmentation / count * 1e6, 2),
+                "step_us": round(step / count * 1e6, 2),
+                "validation_us": round(validated / count * 1e6, 2),
+                "training_mflop": round(flop / 1e6, 3),
+                "peak_gflops": round(peak / 1e9, 1),
+                "share_of_peak": round(flop * count / step / peak, 3),
+            }
+        )
+    )
+
+
+def training_flop(network: Any) -> int:
+    """Return the multiplications and additions of a training step for one image, in convolutions and dense layers.
+
+    Each layer has its product forward, one for the gradient of its weights and, but for the first, one for that of its
+    input.
+    """
+    products = []
+    for layer in network.layers:
+        if (kernel := getattr(layer, "kernel", None)) is not None:
+            products.append(math.prod(kernel.shape) * math.prod(layer.output.shape[1:-1]))
+    return 2 * (3 * sum(products) - products[0])
+
+
+def _peak() -> float:
+    """Return how many operations a second a product of large float32 matrices does with these threads."""
+    import keras
+
+    matrix = keras.random.normal((PEAK_SIDE, PEAK_SIDE))
+    seconds = _seconds(lambda: keras.ops.convert_to_numpy(keras.ops.matmul(matrix, matrix)), 8)
+    return 2 * PEAK_SIDE**3 / seconds
+
+
+def _seconds(action, times: int) -> float:
+    """Return the median time of `action`, the first time left out."""
+    measured = []
+    for _ in range(times + 1):
+        start = time.perf_counter()
+        action()
+        measured.append(time.perf_counter() - start)
+    return statistics.median(measured[1:])
+
+
+if __name__ == "__main__":
+    main()
