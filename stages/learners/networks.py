@@ -7,11 +7,13 @@ import keras
 from keras import layers, regularizers
 
 from stages.learners.layers import Activation, BatchNormalization
+from stages.learners.optimizers import Adam, Muon
 from stages.params.schema import Cnn, Mlp, Network, Optimizer
 
 # Keras' 0.99 needs hundreds of steps until the moving statistics are right: too many for a small
 # data set with a large batch, where accuracy on validation images starts near chance.
 BATCH_NORM_MOMENTUM = 0.9
+QUICKER = {"adam": Adam, "muon": Muon}
 
 
 def build_mlp(params: Mlp, height: int, width: int, classes: int) -> keras.Sequential:
@@ -76,9 +78,7 @@ def optimizer(params: Optimizer, steps: int) -> keras.optimizers.Optimizer:
     """Return the optimizer of `params` (name, learning_rate, schedule) for a training of `steps` steps.
 
     `one_cycle` rises linearly to the learning rate over the first 30 % of the steps and falls back
-    along a cosine (after Smith & Topin, "Super-Convergence", 2017). `muon` is Muon for the weights of dense layers and
-    AdamW for all else, both with Keras' weight decay of 0.004 (Jordan et al., "Muon", 2024; Liu et al., "Muon is
-    Scalable for LLM Training", 2025).
+    along a cosine (after Smith & Topin, "Super-Convergence", 2017).
     """
     peak = params.learning_rate
     decay = keras.optimizers.schedules.CosineDecay
@@ -89,6 +89,8 @@ def optimizer(params: Optimizer, steps: int) -> keras.optimizers.Optimizer:
         rate = decay(peak / 25, steps - rise, warmup_target=peak, warmup_steps=rise)
     else:
         rate = peak
+    if params.name in QUICKER:
+        return QUICKER[params.name](rate)
     return keras.optimizers.get({"class_name": params.name, "config": {"learning_rate": rate}})
 
 

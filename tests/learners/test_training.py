@@ -93,7 +93,8 @@ def test_the_training_is_that_of_keras_fit():
         images, labels, batch_size=16, shuffle=False, verbose=0, validation_data=(VALIDATION.images, VALIDATION.labels)
     ).history
     for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6)
+        # A step of Adam in one operation rounds once, Keras' own rounds a dozen times: ten steps are 1.3e-6 apart.
+        np.testing.assert_allclose(a, b, atol=5e-6)
     assert history["train_loss"] == pytest.approx(logs["loss"], rel=1e-5)
     assert history["train_accuracy"] == pytest.approx(logs["accuracy"])
     assert history["val_loss"] == pytest.approx(logs["val_loss"], rel=1e-5)

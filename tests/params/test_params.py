@@ -39,19 +39,19 @@ def test_a_view_holds_only_its_sections(params_file):
 @pytest.mark.parametrize(
     ("before", "after", "parts"),
     [
-        ("    epochs: 9", "    epoch: 20", ["train.mlp.epoch: unknown key", "did you mean train.mlp.epochs?"]),
+        ("    epochs: 10", "    epoch: 20", ["train.mlp.epoch: unknown key", "did you mean train.mlp.epochs?"]),
         ("runtime:\n", "runtme:\n", ["runtme: unknown key", "did you mean runtime?"]),
         ("      - filters: 24", "      - filers: 24", ["train.cnn.blocks.0.filers", "train.cnn.blocks.0.filters?"]),
         (
-            "    epochs: 9",
-            "    epochs: 9\n    learning_rate: 0.1",
+            "    epochs: 10",
+            "    epochs: 10\n    learning_rate: 0.1",
             ["train.mlp.learning_rate: unknown key", "did you mean train.mlp.optimizer.learning_rate?"],
         ),
-        ("    epochs: 9\n", "", ["train.mlp.epochs: this key is missing", "an integer, 1"]),
-        ("    epochs: 9", "    epochs: 0", ["train.mlp.epochs: 0 is not allowed", "an integer, 1"]),
-        ("    epochs: 9", "    epochs: 2.5", ["train.mlp.epochs: 2.5 is not allowed", "an integer"]),
-        ("    epochs: 9", "    epochs: true", ["train.mlp.epochs: true is not allowed", "an integer"]),
-        ("    epochs: 9", "    epochs: null", ["train.mlp.epochs: null is not allowed", "an integer"]),
+        ("    epochs: 10\n", "", ["train.mlp.epochs: this key is missing", "an integer, 1"]),
+        ("    epochs: 10", "    epochs: 0", ["train.mlp.epochs: 0 is not allowed", "an integer, 1"]),
+        ("    epochs: 10", "    epochs: 2.5", ["train.mlp.epochs: 2.5 is not allowed", "an integer"]),
+        ("    epochs: 10", "    epochs: true", ["train.mlp.epochs: true is not allowed", "an integer"]),
+        ("    epochs: 10", "    epochs: null", ["train.mlp.epochs: null is not allowed", "an integer"]),
         ("name: mnist", "name: minst", ["data.name: 'minst' is not allowed", "did you mean mnist?"]),
         ("      name: adam", "      name: Adam", ["train.mlp.optimizer.name", "did you mean adam?"]),
         ("    dropout: 0.0", "    dropout: 1.0", ["train.mlp.dropout: 1.0 is not allowed", "0 … 0.95"]),
@@ -61,7 +61,7 @@ def test_a_view_holds_only_its_sections(params_file):
         ("max_features: 12", "max_features: 1.5", ["train.random_forest.max_features: 1.5 is not allowed"]),
         ("max_features: 12", "max_features: 325", ["325 of mnist's 324 gradient histogram values"]),
         ("features: gradient_histograms", "features: hog", ["train.random_forest.features: 'hog' is not allowed"]),
-        ("rotation: 8.0", "rotation: 181", ["train.mlp.augmentation.rotation: 181 is not allowed", "0 … 180"]),
+        ("rotation: 10.0", "rotation: 181", ["train.mlp.augmentation.rotation: 181 is not allowed", "0 … 180"]),
         ("deskew: false", "deskew: 1", ["preprocess.deskew: 1 is not allowed", "true | false"]),
         ("train_samples: null", "train_samples: 54001", ["54001 of mnist's 54000 training images"]),
         ("fraction: 0.1", "fraction: 0.0001", ["preprocess.validation_fraction", "too few for its 10 classes"]),
@@ -98,7 +98,7 @@ def test_what_is_no_mapping_is_refused(params_file, text):
 
 
 def test_several_mistakes_are_counted(params_file):
-    edit(params_file, "    epochs: 9", "    epochs: 0")
+    edit(params_file, "    epochs: 10", "    epochs: 0")
     edit(params_file, "    batch_size: 256", "    batch_size: 0")
     assert "(1 more like this)" in refusal(params_file)
 
