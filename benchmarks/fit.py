@@ -33,7 +33,7 @@ BESIDE_R = [
 
 
 def measure(results: Results) -> None:
-    folders = {fraction: prepared(fraction) for fraction in (0.1, 0.2)}
+    folders = {fraction: _prepared(fraction) for fraction in (0.1, 0.2)}
     # Round by round, so that an interrupted run has something of everything.
     for number in range(1, max(rounds for _, rounds, _ in ROUNDS) + 1):
         for peer, rounds, ours in ROUNDS:
@@ -53,7 +53,7 @@ def _round(results: Results, number: int, peer: str, ours: list, folders: dict[f
         results.measure(name, number, partial(_ours, folders[fraction], model, *changes, seed))
 
 
-def prepared(fraction: float) -> Path:
+def _prepared(fraction: float) -> Path:
     """Return a clone with data/prepared, of which `fraction` are validation images."""
     folder = clone(f"validation-{fraction}")
     params = folder / "params.yaml"

@@ -1,8 +1,9 @@
 """Where the time of a network's training goes, and which share of the machine's matrix peak its steps reach.
 
-    python -m benchmarks.profile cnn runtime.arithmetic=native
+    uv run python -m benchmarks.profile cnn runtime.arithmetic=native
 
-prints one line of JSON; runs where data/prepared is.
+prints one line of JSON: microseconds for an image of augmentation (one core), of training steps and of validation, and
+the share. Changes to params.yaml are recipes or `key=value`. Runs where data/prepared is; docs/ladder.md has results.
 """
 
 import json
@@ -13,25 +14,11 @@ import time
 from functools import partial
 from typing import Any
 
-from benchmarks.fit import prepared
 from benchmarks.ours import changed_params
-from benchmarks.results import Results, last_json, run
 from stages.dataset.prepared import load_info, load_split
 
-ARITHMETICS = ("portable", "native")
-ROUNDS = 3
 # Sides of the matrices that the peak is measured with.
 PEAK_SIDE = 2048
-
-
-def measure(results: Results) -> None:
-    folder = prepared(0.1)
-    for number in range(1, ROUNDS + 1):
-        for model in ("mlp", "cnn"):
-            for arithmetic in ARITHMETICS:
-                command = (sys.executable, "-m", "benchmarks.profile", model, f"runtime.arithmetic={arithmetic}")
-                name = f"profile {model} {arithmetic}"
-                results.measure(name, number, lambda command=command: last_json(run(*command, folder=folder)))
 
 
 def main() -> None:

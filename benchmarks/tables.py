@@ -42,10 +42,10 @@ def _fit(results: Results) -> Iterator[str]:
     heading = ("pipeline", "seconds", "test accuracy", "plain script", *BESIDE)
     if same:
         yield "## Beside the plain scripts\n\nSeconds are those of the fit; medians of interleaved rounds."
-        yield table(heading, same)
+        yield _table(heading, same)
     if other:
         yield "Another training of the same task, beside the same scripts:"
-        yield table(heading, other)
+        yield _table(heading, other)
 
 
 def _forest(results: Results) -> Iterator[str]:
@@ -53,7 +53,7 @@ def _forest(results: Results) -> Iterator[str]:
     rows = [row for name, _ in BESIDE_R for row in _beside(results, name, "peers/random_forest.R", theirs)]
     if rows:
         yield "R's `randomForest`, once, on the same 3,000 images."
-        yield table(("pipeline", "seconds", "test accuracy", "R", *BESIDE), rows)
+        yield _table(("pipeline", "seconds", "test accuracy", "R", *BESIDE), rows)
 
 
 def _beside(results: Results, name: str, peer: str, theirs: list[Record]) -> list[tuple[str, ...]]:
@@ -81,7 +81,7 @@ def _pipeline(results: Results) -> Iterator[str]:
     if not (cold and idle):
         return
     yield f"## The pipeline\n\nMedians; rounds: {len(cold)}, with nothing to do {len(idle)}."
-    yield table(
+    yield _table(
         ("`dvc repro`", "seconds"),
         [
             ("of everything, nothing there before", f"{_median(cold, 'seconds'):.1f}"),
@@ -98,7 +98,7 @@ def _scaling(results: Results) -> Iterator[str]:
         f"## Cost in proportion\n\nA tenth of the images is for validation; rounds: {rounds}. An epoch is one after "
         "the first, which also builds the graph; for the forest it is the whole training, which grows as n log n."
     )
-    yield table(
+    yield _table(
         (
             "stage",
             *(f"{images:,}: µs per image and epoch" for images in IMAGES),
@@ -120,6 +120,6 @@ def _median(records: list[Record], name: str) -> float:
     return statistics.median(record[name] for record in records)
 
 
-def table(heading: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(heading: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     lines = [heading, ("---", *["---:"] * (len(heading) - 1)), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
