@@ -12,14 +12,14 @@ RECORDED = {
     "preprocess": {"data/prepared": "cc91439b71fa3a393743bf091a3fa623.dir"},
     "explore": {"reports/explore": "2a206764e8c45656e0250f19ee7eedd5.dir"},
     "train-mlp": {
-        "models/mlp.keras": "1511aef37e8ecbba3b743e74c1c08d9f",
-        "models/mlp_history.csv": "72d27fe7894a50789a6da80187e3e3d2",
+        "models/mlp.keras": "ab17832dbbf34d6dc6819b02f4b366b1",
+        "models/mlp_history.csv": "7fa8faed4238bacbca116f44441bac96",
     },
     "train-cnn": {
-        "models/cnn.keras": "1da6a4468e481ada9ced215bd7404f55",
-        "models/cnn_history.csv": "e6eb02ec575808260242b1e03d545bd9",
+        "models/cnn.keras": "eeb3d886944ebb76c6441f70c4adc2d6",
+        "models/cnn_history.csv": "f331ccaf1aadce90ac979ff28b61c978",
     },
-    "train-random-forest": {"models/random_forest.skops": "77c128db973f2d77ce66c8813da64040"},
+    "train-random-forest": {"models/random_forest.skops": "c995f3b9141a4faca546a63926a7d112"},
 }
 
 

@@ -66,7 +66,7 @@ def test_a_view_holds_only_its_sections(params_file):
         ("train_samples: null", "train_samples: 54001", ["54001 of mnist's 54000 training images"]),
         ("fraction: 0.1", "fraction: 0.0001", ["preprocess.validation_fraction", "too few for its 10 classes"]),
         ("fraction: 0.1", "fraction: 1", ["preprocess.validation_fraction: 1 is not allowed"]),
-        ("pool_size: 2", "pool_size: 29", ["train.cnn.blocks.0", "do not fit the 28x28 maps"]),
+        ("pool_size: 2", "pool_size: 29", ["train.cnn.blocks.1", "do not fit the 14x14 maps"]),
         ("  name: mnist", "\tname: mnist", ["line", "not valid YAML", "\\t"]),
         ("  seed: 0", "  seed: 0\n  seed: 1", ["line", "duplicate key"]),
         ("  seed: 0", "  seed: !!python/object/apply:os.system [true]", ["not valid YAML", "tag"]),

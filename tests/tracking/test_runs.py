@@ -79,4 +79,4 @@ def test_other_code_is_said(locked, lost):
     state, module = restored()
     assert "no commit has the code" in state["tags"]["dvc.other_code"]
     assert module == "later = True\n"
-    assert state["params"]["epochs"] == ("77" if lost == "code" else "15")
+    assert state["params"]["epochs"] == ("77" if lost == "code" else "10")
