@@ -45,19 +45,26 @@ def changed_params(changes: list[str]) -> Params:
     return Params.model_validate(content)
 
 
-def _network(model: str, params: Params):
+def built_network(model: str, params: Params):
+    """Start Keras as `params` says, and return the network "mlp" or "cnn" for the prepared data, not compiled."""
     from stages.runtime import start_keras
 
     start_keras(params.runtime)
 
+    from stages.learners.networks import build_cnn, build_mlp
+
+    info = load_info()
+    build = {"mlp": build_mlp, "cnn": build_cnn}[model]
+    return build(getattr(params.train, model), info.height, info.width, len(info.class_names))
+
+
+def _network(model: str, params: Params):
+    network, section = built_network(model, params), getattr(params.train, model)
+
     import keras
 
-    from stages.learners.networks import build_cnn, build_mlp
     from stages.learners.training import train
 
-    info, section = load_info(), getattr(params.train, model)
-    build = {"mlp": build_mlp, "cnn": build_cnn}[model]
-    network = build(section, info.height, info.width, len(info.class_names))
     training, validation = load_split("train"), load_split("validation")
 
     def fit() -> keras.Model:

@@ -14,8 +14,8 @@ import time
 from functools import partial
 from typing import Any
 
-from benchmarks.ours import changed_params
-from stages.dataset.prepared import load_info, load_split
+from benchmarks.ours import built_network, changed_params
+from stages.dataset.prepared import load_split
 
 # Sides of the matrices that the peak is measured with.
 PEAK_SIDE = 2048
@@ -24,16 +24,13 @@ PEAK_SIDE = 2048
 def main() -> None:
     model, *changes = sys.argv[1:]
     params = changed_params(changes)
-    from stages.runtime import make_test_steps, make_train_steps, start_keras
+    network, section = built_network(model, params), getattr(params.train, model)
 
-    start_keras(params.runtime)
-    from stages.learners.networks import build_cnn, build_mlp, optimizer
+    from stages.learners.networks import optimizer
     from stages.learners.training import CHUNK, chunks
+    from stages.runtime import make_test_steps, make_train_steps
 
-    info, section = load_info(), getattr(params.train, model)
     training, validation = load_split("train"), load_split("validation")
-    build = {"mlp": build_mlp, "cnn": build_cnn}[model]
-    network = build(section, info.height, info.width, len(info.class_names))
     network.compile(optimizer=optimizer(section.optimizer, steps=1000), loss="sparse_categorical_crossentropy")
     network.optimizer.build(network.trainable_variables)
     steps = make_train_steps(network, section.batch_size)
