@@ -43,7 +43,9 @@ def run(arguments: argparse.Namespace) -> None:
     # Not an argument: every user of the machine sees those, and a URI may hold a password.
     store = {"MLFLOW_BACKEND_STORE_URI": uri}
     where = ("--host", arguments.host, "--port", str(arguments.port), "--uvicorn-opts", "--log-level warning")
-    server = subprocess.Popen((sys.executable, "-m", "mlflow", "ui", *where), env={**quiet, **os.environ, **store})
+    # One person looks: MLflow's own four would start four times, and the first page wait for it.
+    command = (sys.executable, "-m", "mlflow", "ui", "--workers", "1", *where)
+    server = subprocess.Popen(command, env={**quiet, **os.environ, **store})
     try:
         code = server.wait()
     except KeyboardInterrupt:

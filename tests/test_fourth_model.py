@@ -95,6 +95,7 @@ def test_with_the_model_a_real_run_opens_and_writes_what_dvc_yaml_says(tmp_path)
     assert NAME in metrics(Clone(ran / "audited0"))
 
 
+@pytest.mark.long
 def test_it_is_measured_and_compared_like_the_others(with_it):
     measured = metrics(with_it)
     assert list(measured) == ["mlp", "cnn", "random_forest", NAME]
@@ -111,6 +112,7 @@ def test_it_is_measured_and_compared_like_the_others(with_it):
     assert {"confusion_matrix.png", "filters.png", "importance.png", "reliability.png", "per_class.csv"} < drawn
 
 
+@pytest.mark.long
 def test_its_run_has_model_metrics_and_params(with_it):
     (run,) = runs(with_it)["logistic-regression"]
     assert run.data.tags["dvc.model_md5"] == file_md5(with_it.folder / "models/logistic_regression.npz")
@@ -118,6 +120,7 @@ def test_its_run_has_model_metrics_and_params(with_it):
     assert run.data.metrics["test_accuracy"] == pytest.approx(metrics(with_it)[NAME]["test_accuracy"])
 
 
+@pytest.mark.long
 def test_its_logged_model_predicts(with_it):
     (run,) = runs(with_it)["logistic-regression"]
     digits = load_digits()

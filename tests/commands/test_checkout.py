@@ -29,20 +29,24 @@ def test_the_state_of_an_experiment_with_edits_comes_back(checked_out, tmp_path_
     assert "# edited, not committed" in (folder / "stages/train_random_forest.py").read_text()
     assert clone.run("git", "status", "--porcelain").stdout == ""
 
-    # Once more, where the cache has been cleared: made again, and MLflow shows it as a repeat.
-    shutil.rmtree(clone.folder / ".dvc/cache")
-    done = clone.run("mnist", "checkout", run.info.run_id, str(folder.with_name("again")))
-    assert "Running stage 'train-random-forest'" in done.stdout
-    assert "byte for byte" in done.stdout
-    repeat, _ = runs(clone)["random-forest"]
-    assert repeat.data.tags["dvc.repeat_of"] == run.info.run_id
-
     # Bytes that are nowhere are an error, and nothing is left half done.
     client(clone).set_tag(run.info.run_id, "dvc.data_md5", f"{'0' * 32}.dir")
     done = clone.run("mnist", "checkout", run.info.run_id, str(folder.with_name("other")), check=False)
     assert done.returncode == 1
     assert "error: prepared has other bytes" in done.stdout
     assert not folder.with_name("other").exists()
+
+
+@pytest.mark.long
+def test_a_state_that_is_in_no_cache_is_made_again_as_a_repeat(checked_out, tmp_path_factory):
+    checked_out.run("python", "-m", "stages.train_random_forest")
+    (run,) = runs(checked_out)["random-forest"]
+    shutil.rmtree(checked_out.folder / ".dvc/cache")
+    done = checked_out.run("mnist", "checkout", run.info.run_id, str(tmp_path_factory.mktemp("back") / "state"))
+    assert "Running stage 'train-random-forest'" in done.stdout
+    assert "byte for byte" in done.stdout
+    repeat, _ = runs(checked_out)["random-forest"]
+    assert repeat.data.tags["dvc.repeat_of"] == run.info.run_id
 
 
 @pytest.mark.long

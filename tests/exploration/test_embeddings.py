@@ -27,6 +27,8 @@ def test_purity_is_1_for_classes_apart_and_chance_for_noise():
     assert noise["silhouette"] < 0.1
 
 
+# Numba compiles for half a minute on a slow machine.
+@pytest.mark.long
 def test_umap_keeps_classes_apart_and_is_a_function_of_the_seed():
     first, second, other = (umap_embedding(APART, seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, second)
