@@ -35,9 +35,10 @@ def main() -> None:
     info = load_info()
     splits = {name: load_split(name) for name in ("train", "validation", "test")}
     test, results = splits["test"], []
+    # All of them before the first is measured: a file that is no model is to be refused at once.
+    classifiers = {model: load_classifier(model.file) for model in ALL_MODELS}
     with progress_bar(len(ALL_MODELS), "evaluate", "model") as bar:
-        for model in ALL_MODELS:
-            classifier = load_classifier(model.file)
+        for model, classifier in classifiers.items():
             result = measure(model, classifier, splits, info, params)
             write_model_report(result, classifier, test, info)
             results.append(result)

@@ -20,7 +20,9 @@ class KerasClassifier(Classifier):
         self.model = model
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        return np.asarray(self.model.predict(images, batch_size=PREDICTED, verbose=0), dtype=np.float32)
+        # Keras' own `predict` takes a tenth of a second before its first step (measured).
+        steps = range(0, len(images), PREDICTED)
+        return np.concatenate([self.model.predict_on_batch(images[start : start + PREDICTED]) for start in steps])
 
     def size(self) -> dict[str, int]:
         multiply_adds = sum(layer["multiply_adds"] for layer in self.layers())
