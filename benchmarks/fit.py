@@ -92,6 +92,5 @@ def _write_the_same_images(folder: Path, target: Path) -> None:
     prepared = folder / "data" / "prepared"
     training = Split(np.load(prepared / "train_images.npy"), np.load(prepared / "train_labels.npy"))
     chosen = subset(training, 3000, seed=0)
-    grey = np.rint(chosen.images * 255).astype(np.uint8)
-    write_idx(target / "images.gz", grey)
+    write_idx(target / "images.gz", chosen.images)
     write_idx(target / "labels.gz", chosen.labels)

@@ -55,7 +55,7 @@ def built_network(model: str, params: Params):
 
     info = load_info()
     build = {"mlp": build_mlp, "cnn": build_cnn}[model]
-    return build(getattr(params.train, model), info.height, info.width, len(info.class_names))
+    return build(getattr(params.train, model), info.height, info.width, len(info.class_names), info.channels)
 
 
 def _network(model: str, params: Params):
@@ -63,6 +63,7 @@ def _network(model: str, params: Params):
 
     import keras
 
+    from stages.learners.keras_classifier import KerasClassifier
     from stages.learners.training import train
 
     training, validation = load_split("train"), load_split("validation")
@@ -70,7 +71,7 @@ def _network(model: str, params: Params):
     def fit() -> keras.Model:
         return train(model, network, section, training, validation, params.runtime.seed, lambda *_: None)[0]
 
-    return fit, lambda trained, images: trained.predict(images, batch_size=1000, verbose=0)
+    return fit, lambda trained, images: KerasClassifier(trained).predict(images)
 
 
 def _forest(params: Params):

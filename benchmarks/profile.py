@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks.ours import built_network, changed_params
 from stages.dataset.prepared import load_split
+from stages.dataset.scaling import scaled
 
 # Sides of the matrices that the peak is measured with.
 PEAK_SIDE = 2048
@@ -39,8 +40,8 @@ def main() -> None:
     augmentation = _seconds(lambda: next(parts), 8)
     images, labels = next(parts)
     step = _seconds(partial(steps, images, labels), 8)
-    held = validation.images[:count], validation.labels[:count]
-    validated = _seconds(partial(make_test_steps(network), *held), 8)
+    held = scaled(validation.images[:count]), validation.labels[:count]
+    validated = _seconds(partial(make_test_steps(network), [held]), 8)
     flop, peak = training_flop(network), _peak()
     print(
         json.dumps(

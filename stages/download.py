@@ -1,4 +1,4 @@
-"""Fetch the raw images and labels of `data.name` into data/raw, verified.
+"""Fetch the raw images and labels of `data.name` into data/raw, verified; there is nothing to fetch for your own.
 
     python -m stages.download
 
@@ -9,7 +9,7 @@ DATA_MIRROR names a folder or a base URL that is asked before the public mirrors
 import json
 import shutil
 
-from stages.dataset.catalogue import CATALOGUE
+from stages.dataset.catalogue import PACKAGED, load_dataset
 from stages.dataset.fallback import SAMPLES, fallback_notice
 from stages.dataset.folders import replaced
 from stages.dataset.mirrors import NoMirrorReached, fetch
@@ -23,27 +23,27 @@ from stages.tracking.stage import run_stage
 
 def main() -> None:
     params = load_params(DownloadParams)
-    requested = CATALOGUE[params.data.name]
-    used = requested.name
+    used, requested = params.name, load_dataset(params.name)
     # Verified files stay in the folder after a failure, for the next attempt.
     with replaced(RAW, resume=True) as folder:
         for part in folder.glob("*.part"):
             part.unlink()
-        if requested.published:
+        published = requested.published if requested else {}
+        if published:
             try:
-                size = sum(file.size for file in requested.published.values())
+                size = sum(file.size for file in published.values())
                 with progress_bar(size, f"download {requested.name}", "B", unit_scale=True) as bar:
                     fetch(requested, folder, bar.update)
             except NoMirrorReached as error:
-                used = _sample(requested.name, params.data.offline, str(error))
+                used = _sample(params.name, params.offline, str(error))
                 shutil.rmtree(folder)
                 folder.mkdir()
-        if not CATALOGUE[used].published:
+        if used in PACKAGED:
             write_packaged(used, folder)
-        manifest = {"requested": requested.name, "dataset": used, "fallback": used != requested.name}
+        manifest = {"requested": params.name, "dataset": used, "fallback": used != params.name}
         (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
     if manifest["fallback"]:
-        print_notice(fallback_notice(requested.name, used))
+        print_notice(fallback_notice(params.name, used))
 
 
 def _sample(name: str, offline: str, reasons: str) -> str:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from stages.dataset.folders import replaced
 from stages.dataset.prepared import DatasetInfo, Split, load_info, load_split
+from stages.dataset.scaling import scaled
 from stages.exploration.embeddings import COMPONENTS, outliers, principal_components, purity, umap_embedding
 from stages.exploration.figures import draw_class_counts, draw_explained_variance, draw_points
 from stages.figures import draw_tiles
@@ -28,7 +29,7 @@ def main() -> None:
     params = load_params(ExploreParams).explore
     info = load_info()
     splits = {name: load_split(name) for name in ("train", "validation", "test")}
-    training = Split(np.asarray(splits["train"].images), np.asarray(splits["train"].labels))
+    training = Split(scaled(splits["train"].images), np.asarray(splits["train"].labels))
 
     with replaced(EXPLORE) as folder:
         _show_classes(folder, splits, info)

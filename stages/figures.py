@@ -1,6 +1,7 @@
 """Drawing: colours, image tiles, and PNG files whose bytes depend on the data alone."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -22,28 +23,34 @@ plt.rcParams.update(
 
 
 def draw_tiles(
-    images: np.ndarray, captions: list[str], path: Path, title: str, columns: int, signed_from: int | None = None
+    images: Sequence[np.ndarray],
+    captions: list[str],
+    path: Path,
+    title: str,
+    columns: int,
+    signed_from: int | None = None,
 ) -> None:
-    """Draw images (n, height, width) in `columns`, each under its caption (or without any, if the list is empty).
+    """Draw images (height, width) or (height, width, 3) in `columns`, each under its caption, if there are any.
 
-    They are 0 to 1, as ink on paper; those from `signed_from` on are red above 0 and blue below, each on a scale of
-    its own.
-    All of them are on one pair of axes: dozens of axes take seconds.
+    They are 0 to 1, grey ones as ink on paper; those from `signed_from` on are red above 0 and blue below, each on a
+    scale of its own. All of them are on one pair of axes: dozens of axes take seconds.
     """
-    count, height, width = images.shape
+    count, (height, width) = len(images), images.shape[1:3] if isinstance(images, np.ndarray) else images[0].shape[:2]
     columns = max(1, min(columns, count))
     rows = max(1, -(-count // columns))
     gap, head = width / 8, height / 4 if captions else height / 8
     figure, axis = plt.subplots(figsize=(columns * TILE, rows * TILE * (height + head) / (width + gap) + 0.4))
     axis.axis("off")
+    # Large ones are drawn smaller than they are.
+    drawn = "nearest" if height <= TILE * plt.rcParams["figure.dpi"] / 2 else "antialiased"
     for index, image in enumerate(images):
         left, top = (index % columns) * (width + gap), (index // columns) * (height + head)
         extent = (left, left + width, top + head + height, top + head)
         if signed_from is not None and index >= signed_from:
             limit = np.abs(image).max() or 1
-            axis.imshow(image, "seismic", vmin=-limit, vmax=limit, interpolation="nearest", extent=extent)
+            axis.imshow(image, "seismic", vmin=-limit, vmax=limit, interpolation=drawn, extent=extent)
         else:
-            axis.imshow(image, "gray_r", vmin=0, vmax=1, interpolation="nearest", extent=extent)
+            axis.imshow(image, "gray_r", vmin=0, vmax=1, interpolation=drawn, extent=extent)
         if captions:
             axis.text(left + width / 2, top + head * 0.8, captions[index], ha="center", va="bottom", fontsize=7.5)
     axis.set(xlim=(0, columns * (width + gap) - gap), ylim=(rows * (height + head), 0), aspect="equal")

@@ -4,63 +4,105 @@ python -m stages.preprocess
 """
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-from stages.dataset.catalogue import CATALOGUE, Dataset, images_and_labels
+from stages.dataset.arrays import Arrays
+from stages.dataset.catalogue import PACKAGED, Dataset, images_and_labels, load_dataset
 from stages.dataset.fallback import SAMPLES
 from stages.dataset.folders import replaced
 from stages.dataset.idx import IdxError, read_idx
 from stages.dataset.images import prepare
-from stages.dataset.prepared import DatasetInfo, save_info, save_split
-from stages.params.views import PreprocessParams, load_params
+from stages.dataset.own import Images, read_own
+from stages.dataset.prepared import DatasetInfo, save_info, split_writer
+from stages.params.views import PreprocessParams, check_fit, load_params
 from stages.paths import PREPARED, RAW
+from stages.process.console import progress_bar, warn
 from stages.process.errors import UserError
 from stages.tracking.stage import run_stage
 
+# Images in memory at once.
+PART = 4096
+# Test images are split off once and for all.
+TEST_SEED = 0
+
 
 def main() -> None:
-    params = load_params(PreprocessParams).preprocess
-    manifest = _read_manifest()
-    dataset = CATALOGUE[manifest["dataset"]]
-    train_images, train_labels = _read(dataset, "train", dataset.train_count)
-    test_images, test_labels = _read(dataset, "test", dataset.test_count)
+    params = load_params(PreprocessParams)
+    manifest = _read_manifest(params.name)
+    train, test, names = _read(manifest, params)
+    if test is None:
+        learnt, held = _split(train.labels, params.test_fraction, TEST_SEED, "data.test_fraction", "test")
+    else:
+        learnt, held = np.arange(len(train.labels)), np.arange(len(test.labels))
+    fraction, seed = params.preprocess.validation_fraction, params.preprocess.seed
+    kept, validation = _split(train.labels[learnt], fraction, seed, "preprocess.validation_fraction", "validation")
+    splits = {
+        "train": (train, learnt[kept]),
+        "validation": (train, learnt[validation]),
+        "test": (train if test is None else test, held),
+    }
 
-    train, validation = _split(train_labels, params.validation_fraction, params.seed)
-
-    size, names = {"height": dataset.height, "width": dataset.width}, list(dataset.class_names)
-    info = DatasetInfo(**manifest, **size, class_names=names, deskew=params.deskew)
+    _, height, width, *channels = train.shape
+    info = DatasetInfo(
+        **manifest,
+        height=height,
+        width=width,
+        class_names=names,
+        deskew=params.preprocess.deskew,
+        channels=3 if channels else 1,
+    )
+    check_fit(info, len(kept))
+    counts = {split: len(indices) for split, (_, indices) in splits.items()}
     with replaced(PREPARED) as folder:
-        save_split(folder, "train", prepare(train_images[train], params.deskew), train_labels[train])
-        save_split(folder, "validation", prepare(train_images[validation], params.deskew), train_labels[validation])
-        save_split(folder, "test", prepare(test_images, params.deskew), test_labels)
+        with progress_bar(sum(counts.values()), "prepare", "image") as bar:
+            seen = {
+                split: _write(folder, split, raw, indices, params.preprocess.deskew, bar.update)
+                for split, (raw, indices) in splits.items()
+            }
         save_info(folder, info)
+    if repeated := len(np.intersect1d(seen["test"], np.concatenate([seen["train"], seen["validation"]]))):
+        warn(f"{repeated:,} test images have the pixels of a training or validation image: they say nothing new")
+    colour = ", in colour" if info.channels == 3 else ""
     print(
-        f"{dataset.name}: {len(train):,} training, {len(validation):,} validation and "
-        f"{len(test_labels):,} test images of {dataset.height}x{dataset.width}"
+        f"{info.dataset}: {counts['train']:,} training, {counts['validation']:,} validation and "
+        f"{counts['test']:,} test images of {height}x{width}{colour}, {len(names)} classes"
     )
 
 
-def _read_manifest() -> dict:
+def _read_manifest(name: str) -> dict:
+    """Return what data/raw says of itself, for the data set `name` of params.yaml."""
     try:
         manifest = json.loads((RAW / "manifest.json").read_text())
     except OSError as error:
         raise _unusable("manifest.json", error.strerror) from None
     except (ValueError, RecursionError):
         raise _unusable("manifest.json", "not valid JSON") from None
-    for requested, used in (*zip(CATALOGUE, CATALOGUE, strict=True), *SAMPLES.items()):
-        written = {"requested": requested, "dataset": used, "fallback": used != requested}
+    for used in (name, SAMPLES.get(name, name)):
+        written = {"requested": name, "dataset": used, "fallback": used != name}
         if manifest == written:
             return written
-    raise _unusable("manifest.json", "not what download writes for a data set")
+    raise _unusable("manifest.json", f"not what download writes for {name}")
 
 
-def _read(dataset: Dataset, split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return uint8 images (count, height, width) and uint8 labels (count,); raise `UserError` unless valid."""
+def _read(manifest: dict, params: PreprocessParams) -> tuple[Images, Images | None, list[str]]:
+    """Return the training images, the test images if they are apart, and the class names."""
+    dataset = PACKAGED[manifest["dataset"]] if manifest["fallback"] else load_dataset(params.name)
+    if dataset is None:
+        own = read_own(params.name, params)
+        return own.train, own.test, own.class_names
+    return _read_raw(dataset, "train"), _read_raw(dataset, "test"), dataset.class_names
+
+
+def _read_raw(dataset: Dataset, split: str) -> Images:
+    """Return a split of data/raw; raise `UserError` unless it has the images that the data set says."""
     images_file, labels_file = images_and_labels(split)
+    count, size = getattr(dataset, f"{split}_count"), (dataset.height, dataset.width)
     try:
-        images = read_idx(RAW / images_file, (count, dataset.height, dataset.width))
+        images = read_idx(RAW / images_file, (count, *size))
     except IdxError as error:
         raise _unusable(images_file, error) from None
     try:
@@ -73,24 +115,37 @@ def _read(dataset: Dataset, split: str, count: int) -> tuple[np.ndarray, np.ndar
     counts = np.bincount(labels, minlength=classes)
     if counts.min() < 1:
         raise _unusable(labels_file, f"no image of class {dataset.class_names[counts.argmin()]}")
-    return images, labels
+    return Arrays(images, labels, size, "pad")
 
 
-def _split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ascending indices of the training and the validation images."""
+def _split(labels: np.ndarray, fraction: float, seed: int, key: str, part: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ascending indices of the images that stay, and of the `fraction` that is split off for `part`."""
     try:
-        train, validation = train_test_split(
-            np.arange(len(labels)), test_size=fraction, stratify=labels, random_state=seed
-        )
+        kept, taken = train_test_split(np.arange(len(labels)), test_size=fraction, stratify=labels, random_state=seed)
     except ValueError:
-        # Fewer images than classes: the check of params.yaml does not know of a fallback to the sample.
-        validation = np.array([], int)
-    if np.bincount(labels[validation], minlength=int(labels.max()) + 1).min() < 1:
+        # A class has one image, or there are fewer of them than classes.
+        kept = taken = np.array([], int)
+    classes = int(labels.max()) + 1
+    if min(np.bincount(labels[each], minlength=classes).min() for each in (kept, taken)) < 1:
         raise UserError(
-            f"params.yaml: preprocess.validation_fraction: {fraction} of {len(labels):,} images leaves a class "
-            "without a validation image; raise it"
+            f"params.yaml: {key}: {fraction} of {len(labels):,} images leaves a class without a {part} or a training "
+            "image; raise it, or add images"
         )
-    return np.sort(train), np.sort(validation)
+    return np.sort(kept), np.sort(taken)
+
+
+def _write(
+    folder: Path, split: str, raw: Images, indices: np.ndarray, deskew: bool, advance: Callable[[int], object]
+) -> np.ndarray:
+    """Write the images of a split piece by piece, and return a number for each that tells its pixels."""
+    seen = []
+    with split_writer(folder, split, (len(indices), *raw.shape[1:]), raw.labels[indices]) as write:
+        for start in range(0, len(indices), PART):
+            images = raw[indices[start : start + PART]]
+            seen += [hash(image.tobytes()) for image in images]
+            write(prepare(images, deskew))
+            advance(len(images))
+    return np.array(seen)
 
 
 def _unusable(file: str, error: object) -> UserError:

@@ -23,7 +23,7 @@ def main() -> None:
     from stages.learners.training import train
 
     info, training, validation = load_info(), load_split("train"), load_split("validation")
-    network = build_mlp(params.network, info.height, info.width, len(info.class_names))
+    network = build_mlp(params.network, info.height, info.width, len(info.class_names), info.channels)
     network.summary()
     tags, resolved = machine_tags(params.runtime, device), params.resolved()
     print(f"mlp: training on the {device.upper()} ({tags['runtime.processor']})", flush=True)

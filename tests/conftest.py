@@ -43,6 +43,7 @@ SMALL = {
     "train.mlp.epochs": 12,
     "train.mlp.min_steps": None,
     "train.mlp.batch_size": 32,
+    "train.cnn.test_time_shift": 0,
     "train.cnn.epochs": 8,
     "train.cnn.min_steps": None,
     "train.cnn.batch_size": 32,
@@ -238,6 +239,7 @@ def checked_out(without_store: Clone, empty_store: Path) -> Clone:
 
 @pytest.fixture
 def params_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """params.yaml as it stands in the project, in an empty folder that is the current one."""
+    """params.yaml and data/sets as they stand in the project, in a folder that is the current one."""
     monkeypatch.chdir(tmp_path)
+    shutil.copytree(PROJECT / "data/sets", tmp_path / "data/sets")
     return Path(shutil.copyfile(PROJECT / "params.yaml", tmp_path / "params.yaml"))

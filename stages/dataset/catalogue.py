@@ -1,8 +1,28 @@
-"""The data sets: their sizes, classes, files and where those come from."""
+"""The data sets: each is a folder of data/sets.
 
+Those that come with the project have a `source.yaml` there, which says what they are and where they come from. All
+others are the user's own: pictures or arrays.
+"""
+
+import json
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
-DIGITS = tuple("0123456789")
+from pydantic import TypeAdapter, ValidationError
+
+from stages.params.yaml_file import read_yaml
+from stages.process.errors import UserError
+
+SETS = Path("data/sets")
+SOURCE = "source.yaml"
+
+TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
+TRAIN_LABELS = "train-labels-idx1-ubyte.gz"
+TEST_IMAGES = "t10k-images-idx3-ubyte.gz"
+TEST_LABELS = "t10k-labels-idx1-ubyte.gz"
+
+FILES = (TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS)
 
 
 @dataclass(frozen=True)
@@ -22,60 +42,44 @@ class Dataset:
     width: int
     train_count: int
     test_count: int
-    class_names: tuple[str, ...] = DIGITS
-    # The published files and the public mirrors, in the order in which these are asked;
-    # both empty for a data set that comes with an installed package.
+    class_names: list[str]
+    channels: int = 1
+    # The published files and the public mirrors, in the order in which these are asked; both empty for a data set that
+    # is not published.
     published: dict[str, PublishedFile] = field(default_factory=dict)
-    mirrors: tuple[str, ...] = ()
+    mirrors: list[str] = field(default_factory=list)
 
 
-TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
-TRAIN_LABELS = "train-labels-idx1-ubyte.gz"
-TEST_IMAGES = "t10k-images-idx3-ubyte.gz"
-TEST_LABELS = "t10k-labels-idx1-ubyte.gz"
-
-FILES = (TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS)
-
-
-def _published(*files: tuple[int, str]) -> dict[str, PublishedFile]:
-    """Return the length and SHA-256 of each of `FILES`, which every published data set has."""
-    return {name: PublishedFile(*file) for name, file in zip(FILES, files, strict=True)}
+DIGITS = list("0123456789")
+# They come with an installed package; of the others `source.yaml` has all this.
+PACKAGED = {
+    "mnist-sample": Dataset("mnist-sample", 28, 28, 4_000, 1_000, DIGITS),
+    "digits": Dataset("digits", 8, 8, 1_437, 360, DIGITS),
+}
 
 
-DATASETS = (
-    Dataset(
-        "mnist", 28, 28, 60_000, 10_000,
-        published=_published(
-            (9_912_422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
-            (28_881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
-            (1_648_877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
-            (4_542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
-        ),
-        mirrors=(
-            "https://ossci-datasets.s3.amazonaws.com/mnist/",
-            "https://storage.googleapis.com/cvdf-datasets/mnist/",
-        ),
-    ),
-    Dataset(
-        "fashion-mnist", 28, 28, 60_000, 10_000,
-        class_names=(
-            "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
-        ),
-        published=_published(
-            (26_421_880, "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
-            (29_515, "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
-            (4_422_102, "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
-            (5_148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
-        ),
-        mirrors=(
-            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-            "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
-        ),
-    ),
-    Dataset("mnist-sample", 28, 28, 4_000, 1_000),
-    Dataset("digits", 8, 8, 1_437, 360),
-)  # fmt: skip
-CATALOGUE = {dataset.name: dataset for dataset in DATASETS}
+def dataset_names() -> list[str]:
+    """Return the names of all data sets, the project's own and the user's."""
+    return sorted(path.name for path in SETS.glob("*") if path.is_dir() and not path.name.startswith("."))
+
+
+def load_dataset(name: str) -> Dataset | None:
+    """Return what the data set says of itself; None for one of the user's own.
+
+    Raises `UserError` for a `source.yaml` that is not in order.
+    """
+    path = SETS / name / SOURCE
+    if SOURCE not in os.listdir(SETS / name):
+        return None
+    content = read_yaml(path)
+    if name in PACKAGED:
+        return PACKAGED[name]
+    try:
+        return TypeAdapter(Dataset).validate_json(json.dumps({"name": name, **content}), strict=True)
+    except (TypeError, ValidationError) as error:
+        first = error.errors(include_url=False)[0] if isinstance(error, ValidationError) else None
+        reason = ": ".join([".".join(map(str, first["loc"])), first["msg"]]) if first else "must be a mapping"
+        raise UserError(f"{path}: {reason}\nGet it back with git checkout {path}") from None
 
 
 def images_and_labels(split: str) -> tuple[str, str]:

@@ -4,6 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from stages.dataset.images import deskewed
+from stages.dataset.scaling import scaled
+
 # The grid that the image is cut into, and the directions that a gradient is sorted into.
 CELLS = 4
 ORIENTATIONS = 9
@@ -12,38 +15,39 @@ LEVELS = 64
 
 
 def pixels(images: np.ndarray) -> np.ndarray:
-    """Return float32 images (n, height, width) as rows (n, height * width)."""
-    return np.asarray(images).reshape(len(images), -1)
+    """Return uint8 images, grey or in colour, as rows of float32 from 0 to 1 (n, height * width * channels)."""
+    return scaled(images).reshape(len(images), -1)
 
 
 def gradient_histograms(images: np.ndarray) -> np.ndarray:
-    """Return the histograms of oriented gradients of float images from 0 to 1: float32 (n, 324).
+    """Return the histograms of oriented gradients of uint8 images, grey or in colour: float32 (n, 324).
 
-    The image is cut into 4x4 cells of whole pixels (an image that 4 does not divide is stretched first); each 2x2
-    neighbours are normalized together. Whole numbers: a forest finds its splits in a third of the time, with no loss of
-    accuracy (measured). (Dalal & Triggs, "Histograms of Oriented Gradients for Human Detection", 2005.)
+    The image is deskewed: then the trees are a quarter smaller, and 0.25 % more of MNIST's validation images are right
+    (docs/ladder.md). It is cut into 4x4 cells of whole pixels (an image that 4 does not divide is stretched first);
+    each 2x2 neighbours are normalized together. In colour each gradient is that of the strongest channel. Whole
+    numbers: a forest finds its splits in a third of the time, with no loss of accuracy (measured). (Dalal & Triggs,
+    "Histograms of Oriented Gradients for Human Detection", 2005.)
     """
     import cv2
 
-    _, height, width = images.shape
+    height, width = images.shape[1:3]
     # OpenCV names the width first.
     cell = (-(-width // CELLS), -(-height // CELLS))
     size = (CELLS * cell[0], CELLS * cell[1])
     block = (2 * cell[0], 2 * cell[1])
     histograms = cv2.HOGDescriptor(size, block, cell, cell, ORIENTATIONS)
     features = np.empty((len(images), histograms.getDescriptorSize()), np.float32)
-    for index, image in enumerate(images):
-        grey = np.rint(image * 255).astype(np.uint8)
+    for index, image in enumerate(deskewed(images)):
         if (width, height) != size:
-            grey = cv2.resize(grey, size, interpolation=cv2.INTER_LINEAR)
-        features[index] = histograms.compute(grey)
+            image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+        features[index] = histograms.compute(image)
     return np.rint(features * LEVELS)
 
 
-def feature_count(features: str, height: int, width: int) -> int:
+def feature_count(features: str, height: int, width: int, channels: int) -> int:
     """Return how many values the `features`, one of `FEATURES`, are for an image of that size."""
     # Overlapping blocks of 2x2 cells.
-    return (CELLS - 1) ** 2 * 4 * ORIENTATIONS if features == "gradient_histograms" else height * width
+    return (CELLS - 1) ** 2 * 4 * ORIENTATIONS if features == "gradient_histograms" else height * width * channels
 
 
 FEATURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"pixels": pixels, "gradient_histograms": gradient_histograms}

@@ -2,15 +2,17 @@
 
 import numpy as np
 
+# Images whose moments are computed at once.
+PART = 4096
+
 
 def prepare(images: np.ndarray, deskew: bool) -> np.ndarray:
-    """Return uint8 images 0-255 (n, height, width) as float32 from 0 to 1, deskewed if so wanted."""
-    scaled = images.astype(np.float32) / np.float32(255)
-    return _deskewed(scaled) if deskew else scaled
+    """Return uint8 images (n, height, width), deskewed if so wanted."""
+    return deskewed(images) if deskew else images
 
 
-def _deskewed(images: np.ndarray) -> np.ndarray:
-    """Return float32 images (n, height, width) sheared along their rows until the drawing stands upright.
+def deskewed(images: np.ndarray) -> np.ndarray:
+    """Return uint8 images, grey or in colour, sheared along their rows until the drawing stands upright.
 
     The slant is the regression of column on row over the brightness, from the image's second moments; the
     shear about the centre of mass moves nothing up or down. An image without height stays as it is.
@@ -18,18 +20,33 @@ def _deskewed(images: np.ndarray) -> np.ndarray:
     """
     import cv2
 
-    _, height, width = images.shape
-    rows = np.arange(height, dtype=np.float64)
-    columns = np.arange(width, dtype=np.float64)
+    height, width = images.shape[1:3]
     upright = np.empty_like(images)
-    for index, image in enumerate(images):
-        mass = image.sum(dtype=np.float64)
-        row = (image.sum(axis=1) @ rows) / max(mass, 1e-9)
-        column = (image.sum(axis=0) @ columns) / max(mass, 1e-9)
-        variance = image.sum(axis=1) @ (rows - row) ** 2
-        covariance = (rows - row) @ image @ (columns - column)
-        slant = covariance / variance if variance > 1e-9 else 0.0
-        # From each pixel of the result back to where it comes from.
-        source = np.array([[1, slant, -slant * row], [0, 1, 0]])
-        upright[index] = cv2.warpAffine(image, source, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    for start in range(0, len(images), PART):
+        part = images[start : start + PART]
+        # In colour it is that of the sum of the three.
+        for index, source in enumerate(_shears(part if part.ndim == 3 else part.sum(axis=3, dtype=np.int64)), start):
+            flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+            upright[index] = cv2.warpAffine(images[index], source, (width, height), flags=flags)
     return upright
+
+
+def _shears(images: np.ndarray) -> np.ndarray:
+    """Return for each image the map from a pixel of the result back to where it comes from: float64 (n, 2, 3).
+
+    `images` are integers (n, height, width).
+    """
+    _, height, width = images.shape
+    rows, columns = np.arange(height), np.arange(width)
+    # Whole numbers: these sums are exact, in whichever order a processor adds.
+    by_row, by_column = images.sum(axis=2, dtype=np.int64), images.sum(axis=1, dtype=np.int64)
+    mass = np.maximum(by_row.sum(axis=1), 1)
+    down, across = by_row @ rows, by_column @ columns
+    # Both times the mass.
+    variance = by_row @ rows**2 - down * down / mass
+    covariance = (images @ columns) @ rows - down * across / mass
+    slant = np.divide(covariance, variance, out=np.zeros(len(images)), where=variance > 1e-6 * mass)
+    sources = np.zeros((len(images), 2, 3))
+    sources[:, 0, 0] = sources[:, 1, 1] = 1
+    sources[:, 0, 1], sources[:, 0, 2] = slant, -slant * down / mass
+    return sources

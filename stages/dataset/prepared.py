@@ -1,6 +1,8 @@
 """The prepared arrays on disk: what `preprocess` writes and every later stage memory-maps."""
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,11 +29,16 @@ class DatasetInfo:
     width: int
     class_names: list[str]
     deskew: bool
+    channels: int = 1
+
+    @property
+    def name(self) -> str:
+        return self.dataset
 
 
 @dataclass(frozen=True)
 class Split:
-    """`images` float32 (n, height, width) from 0 to 1 and `labels` uint8 (n,)."""
+    """`images` uint8 (n, height, width), in colour (n, height, width, 3), and `labels` uint8 (n,)."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -41,10 +48,17 @@ def save_info(folder: Path, info: DatasetInfo) -> None:
     (folder / ABOUT).write_text(json.dumps(asdict(info), indent=2) + "\n")
 
 
-def save_split(folder: Path, name: str, images: np.ndarray, labels: np.ndarray) -> None:
-    """Write `images` float32 (n, height, width) and `labels` uint8 (n,) as the split `name`."""
-    np.save(folder / f"{name}_images.npy", images)
+@contextmanager
+def split_writer(folder: Path, name: str, shape: tuple[int, ...], labels: np.ndarray) -> Iterator[Callable]:
+    """Write `labels` uint8 (n,) of the split `name`, and yield a function that appends images uint8 to the others.
+
+    `shape` is that of all of them. They are written as files, not into mapped memory, where a full disk ends a process.
+    """
     np.save(folder / f"{name}_labels.npy", labels)
+    with open(folder / f"{name}_images.npy", "wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        yield lambda images: file.write(np.ascontiguousarray(images).tobytes())
 
 
 def load_info() -> DatasetInfo:
@@ -62,18 +76,15 @@ def load_split(name: str) -> Split:
     """Memory-map the split `name`: "train", "validation" or "test"; raise `UserError` where it cannot be one."""
     info, split = load_info(), Split(_load(f"{name}_images.npy"), _load(f"{name}_labels.npy"))
     images, labels = split.images, split.labels
-    if images.dtype != np.float32 or images.shape[1:] != (info.height, info.width):
-        size = f"(n, {info.height}, {info.width})"
-        raise _unusable(f"{name}_images.npy", f"{images.dtype} of shape {images.shape} instead of float32 {size}")
+    shape = (info.height, info.width, *([3] if info.channels == 3 else []))
+    if images.dtype != np.uint8 or images.shape[1:] != shape:
+        size = f"(n, {', '.join(map(str, shape))})"
+        raise _unusable(f"{name}_images.npy", f"{images.dtype} of shape {images.shape} instead of uint8 {size}")
     if labels.dtype != np.uint8 or labels.shape != images.shape[:1] or not len(labels):
         found = f"{labels.dtype} of shape {labels.shape} for images of shape {images.shape}"
         raise _unusable(f"{name}_labels.npy", found)
     if labels.max() >= len(info.class_names):
         raise _unusable(f"{name}_labels.npy", f"label {labels.max()} is not one of 0 … {len(info.class_names) - 1}")
-    low, high = images.min(), images.max()
-    # Not the other way round: a comparison with NaN is never true. Deskewing may round.
-    if not (low >= -1e-3 and high <= 1 + 1e-3):
-        raise _unusable(f"{name}_images.npy", f"values from {low} to {high} instead of 0 to 1")
     return split
 
 

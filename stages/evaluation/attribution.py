@@ -5,6 +5,7 @@ from itertools import product
 import numpy as np
 from sklearn.metrics import log_loss
 
+from stages.dataset.scaling import scaled
 from stages.evaluation.scores import normalized
 from stages.learners.classifier import Classifier
 
@@ -18,26 +19,30 @@ IMAGES = 1000
 def integrated_gradients(classifier: Classifier, images: np.ndarray, classes: np.ndarray) -> np.ndarray | None:
     """Return the share of each pixel in the probability of its image's class: float32 (n, height, width).
 
-    The shares of an image add up to that probability less that of a black image. `images` are float32
-    (n, height, width), `classes` integers (n,). Return None for a classifier without gradients. (Sundararajan, Taly &
-    Yan, "Axiomatic Attribution for Deep Networks", 2017.)
+    The shares of an image add up to that probability less that of a black image; in colour those of the channels are
+    added up. `images` are uint8 (n, height, width) or (n, height, width, 3), `classes` integers (n,). Return None for a
+    classifier without gradients. (Sundararajan, Taly & Yan, "Axiomatic Attribution for Deep Networks", 2017.)
     """
+    images = scaled(images)
     shares = ((np.arange(STEPS) + 0.5) / STEPS).astype(np.float32)
-    path = (shares[:, None, None, None] * images).reshape(-1, *images.shape[1:])
+    path = (shares.reshape(-1, *[1] * images.ndim) * images).reshape(-1, *images.shape[1:])
     gradients = classifier.input_gradients(path, np.tile(classes, STEPS))
-    return None if gradients is None else gradients.reshape(STEPS, *images.shape).mean(axis=0) * images
+    if gradients is None:
+        return None
+    attributions = gradients.reshape(STEPS, *images.shape).mean(axis=0) * images
+    return attributions if attributions.ndim == 3 else attributions.sum(axis=3)
 
 
 def block_importance(classifier: Classifier, images: np.ndarray, y_true: np.ndarray) -> np.ndarray:
     """Return the rise of the log loss when a block of pixels is taken from other images: float64 (height, width).
 
-    Images are float32 (n, height, width), labels integers (n,). For each block of `BLOCK` x `BLOCK` pixels the images
-    exchange it at random; everything that the model computes from the pixels changes with them. (After Breiman,
-    "Random Forests", 2001.)
+    Images are uint8 (n, height, width) or (n, height, width, 3), labels integers (n,). For each block, `BLOCK` x
+    `BLOCK` pixels of a small image, the images exchange it at random; everything that the model computes from the
+    pixels changes with them. (After Breiman, "Random Forests", 2001.)
     """
     images, y_true = images[:IMAGES], y_true[:IMAGES]
     random = np.random.default_rng(0)
-    _, height, width = images.shape
+    height, width = images.shape[1:3]
     importance = np.zeros((height, width))
 
     def loss(changed: np.ndarray) -> float:
@@ -45,8 +50,10 @@ def block_importance(classifier: Classifier, images: np.ndarray, y_true: np.ndar
         return log_loss(y_true, y_proba, labels=np.arange(y_proba.shape[1]))
 
     before = loss(images)
-    for top, left in product(range(0, height, BLOCK), range(0, width, BLOCK)):
-        block = np.s_[:, top : top + BLOCK, left : left + BLOCK]
+    # At most as many blocks as 28x28 pixels have: each costs a prediction of all these images.
+    down, across = (BLOCK * -(-side // (7 * BLOCK)) for side in (height, width))
+    for top, left in product(range(0, height, down), range(0, width, across)):
+        block = np.s_[:, top : top + down, left : left + across]
         changed = images.copy()
         changed[block] = images[random.permutation(len(images))][block]
         importance[block[1:]] = loss(changed) - before

@@ -47,14 +47,14 @@ def measure(
     val_right, val_proba = _right(classifier, validation)
     seconds = {"predict_1_image_seconds": _seconds_of_one(classifier, test)}
     start = time.perf_counter()
-    y_proba = classifier.predict(np.asarray(test.images))
+    y_proba = classifier.predict(test.images)
     seconds[f"predict_{len(test.labels)}_images_seconds"] = time.perf_counter() - start
 
     table = score_table(test.labels, y_proba)
     accuracy = table.loc["test_accuracy"]
     validated = scores("val", validation.labels, val_proba)
     size = classifier.size()
-    minimum = getattr(getattr(params.gate.minimum_accuracy, info.dataset), model.name, None)
+    minimum = getattr(params.gate.minimum_accuracy.get(info.dataset), model.name, None)
     metrics = {
         **table["value"].to_dict(),
         "test_accuracy_low": float(accuracy["low"]),
@@ -72,7 +72,7 @@ def measure(
 
 
 def _right(classifier: Classifier, split: Split) -> tuple[np.ndarray, np.ndarray]:
-    y_proba = classifier.predict(np.asarray(split.images))
+    y_proba = classifier.predict(split.images)
     return y_proba.argmax(axis=1) == split.labels, y_proba
 
 
@@ -81,6 +81,6 @@ def _seconds_of_one(classifier: Classifier, test: Split) -> float:
     times = []
     for _ in range(11):
         start = time.perf_counter()
-        classifier.predict(np.asarray(test.images[:1]))
+        classifier.predict(test.images[:1])
         times.append(time.perf_counter() - start)
     return float(np.median(times))

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from stages.dataset.prepared import DatasetInfo, Split
+from stages.dataset.scaling import scaled
 from stages.evaluation.attribution import block_importance, integrated_gradients
 from stages.evaluation.figures import draw_confusion_matrix, draw_history, draw_importance, draw_reliability
 from stages.evaluation.measurement import Result
@@ -75,7 +76,7 @@ def _write_mistakes(result: Result, info: DatasetInfo, test: Split, title: str) 
     ).to_csv(folder / "mistakes.csv", index=False)
     shown = wrong[:MISTAKES]
     draw_tiles(
-        test.images[shown],
+        scaled(test.images[shown]),
         [f"{names[y_true[each]]} → {names[y_pred[each]]} {confidence[each]:.0%}" for each in shown],
         folder / "mistakes.png",
         f"{title}: the most confident of {len(wrong)} mistakes (actual → predicted)",
@@ -100,7 +101,7 @@ def _write_attributions(
             return False
         captions = [f"{names[y_true[each]]} → {names[y_pred[each]]}" for each in chosen]
         draw_tiles(
-            np.concatenate([test.images[chosen], attributions]),
+            [*scaled(test.images[chosen]), *attributions],
             [*captions, *[""] * len(chosen)],
             result.model.reports / f"attribution_{kind}.png",
             f"{title}: integrated gradients, evidence for (red) and against (blue) {kind} answers",
@@ -114,6 +115,9 @@ def _write_importance(model: Model, classifier: Classifier, test: Split, title: 
     maps = {"permutation importance: rise of the log loss": block_importance(classifier, test.images, test.labels)}
     impurity = classifier.impurity_importance()
     if impurity is not None:
-        maps["mean decrease in impurity"] = impurity.reshape(test.images.shape[1:])
+        maps["mean decrease in impurity"] = impurity.reshape(*test.images.shape[1:3], -1).sum(axis=2)
     path = model.reports / "importance.png"
-    draw_importance(maps, test.images.mean(axis=0), path, f"{title}: the pixels that answers rest on")
+    mean_image = scaled(test.images).mean(axis=0)
+    if mean_image.ndim == 3:
+        mean_image = mean_image.mean(axis=2)
+    draw_importance(maps, mean_image, path, f"{title}: the pixels that answers rest on")

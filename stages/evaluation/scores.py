@@ -62,8 +62,7 @@ def intervals(prefix: str, y_true: np.ndarray, y_proba: np.ndarray) -> dict[str,
     def mean(values: np.ndarray) -> np.ndarray:
         return weights @ values / count
 
-    matrices = _confusion_matrices(weights, y_true, y_pred, classes)
-    precision, recall, f1 = _precision_recall_f1(matrices)
+    precision, recall, f1 = _precision_recall_f1(weights, y_true, y_pred, classes)
     resampled = {
         "loss": mean(-np.log(true_class.clip(np.finfo(np.float64).eps))),
         "brier": mean(((normal - np.eye(classes)[y_true]) ** 2).sum(axis=1)),
@@ -91,7 +90,7 @@ def per_class(y_true: np.ndarray, y_pred: np.ndarray, names: list[str]) -> pd.Da
     classes = np.arange(len(names))
     precision, recall, f1, support = precision_recall_fscore_support(y_true, y_pred, labels=classes, zero_division=0)
     weights = _resamples(len(y_true))
-    _, _, resampled = _precision_recall_f1(_confusion_matrices(weights, y_true, y_pred, len(names)))
+    _, _, resampled = _precision_recall_f1(weights, y_true, y_pred, len(names))
     right = np.bincount(y_true[y_true == y_pred], minlength=len(names))
     ends = {
         "precision": [wilson(*pair) for pair in zip(right, np.bincount(y_pred, minlength=len(names)), strict=True)],
@@ -157,16 +156,14 @@ def _resamples(count: int) -> np.ndarray:
     return np.stack([np.bincount(row, minlength=count) for row in drawn]).astype(np.float64)
 
 
-def _confusion_matrices(weights: np.ndarray, y_true: np.ndarray, y_pred: np.ndarray, classes: int) -> np.ndarray:
-    """Return counts (resamples, actual, predicted)."""
-    cell = y_true.astype(int) * classes + y_pred
-    return (weights @ np.eye(classes * classes)[cell]).reshape(-1, classes, classes)
-
-
-def _precision_recall_f1(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _precision_recall_f1(
+    weights: np.ndarray, y_true: np.ndarray, y_pred: np.ndarray, classes: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return three arrays (resamples, classes)."""
-    right = np.diagonal(matrices, axis1=1, axis2=2)
-    actual, predicted = matrices.sum(axis=2), matrices.sum(axis=1)
+    of_class = np.eye(classes)
+    hit = y_true == y_pred
+    right = weights[:, hit] @ of_class[y_true[hit]]
+    actual, predicted = weights @ of_class[y_true], weights @ of_class[y_pred]
 
     def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
         return np.divide(above, below, out=np.zeros_like(above), where=below > 0)

@@ -35,8 +35,11 @@ class Augmentation:
         self.field = _smooth_field(self.positions, height, width)
 
     def __call__(self, images: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Return the float32 images (n, height, width), each changed in its own way; beyond the edge is 0."""
-        changed = np.empty((len(images), self.height, self.width), np.float32)
+        """Return the float32 images (n, height, width) or (n, height, width, 3), each changed in its own way.
+
+        Beyond the edge is 0.
+        """
+        changed = np.empty(images.shape, np.float32)
         size = min(PART, MAX_HEIGHT // (self.height + 2 * MARGIN))
         for start in range(0, len(images), size):
             part = images[start : start + size]
@@ -62,21 +65,22 @@ class Augmentation:
             weights = random.standard_normal((2 * count, len(self.field)), dtype=np.float32)
             moved += weights * np.float32(params.elastic * self.height) @ self.field
         moved = moved.reshape(count, 2, -1)
+        if params.flip:
+            moved[:, 1] *= random.choice(np.float32([-1, 1]), (count, 1))
         moved += (self.centre + uniform(params.shift, 2) * np.float32([self.height, self.width]))[:, :, None]
         return moved
 
     def _moved(self, images: np.ndarray, sources: np.ndarray) -> np.ndarray:
-        count, height, width = images.shape
-        padded = np.zeros((count, height + 2 * MARGIN, width + 2 * MARGIN), np.float32)
+        count, height, width, *channels = images.shape
+        padded = np.zeros((count, height + 2 * MARGIN, width + 2 * MARGIN, *channels), np.float32)
         padded[:, MARGIN:-MARGIN, MARGIN:-MARGIN] = images
         # No position leaves the margin of its own image in the stack.
         rows = np.clip(sources[:, 0], -1, height) + MARGIN
         rows += np.arange(count, dtype=np.float32)[:, None] * padded.shape[1]
         columns = np.clip(sources[:, 1], -1, width) + MARGIN
-        stacked = cv2.remap(
-            padded.reshape(-1, padded.shape[2]), columns.reshape(-1, width), rows.reshape(-1, width), cv2.INTER_LINEAR
-        )
-        return stacked.reshape(count, height, width)
+        stack = padded.reshape(-1, *padded.shape[2:])
+        stacked = cv2.remap(stack, columns.reshape(-1, width), rows.reshape(-1, width), cv2.INTER_LINEAR)
+        return stacked.reshape(images.shape)
 
 
 def _smooth_field(positions: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Classifier(ABC):
-    """Images are prepared everywhere: float32 (n, height, width) from 0 to 1."""
+    """Images are prepared ones: uint8 (n, height, width)."""
 
     @abstractmethod
     def predict(self, images: np.ndarray) -> np.ndarray:
@@ -25,7 +25,10 @@ class Classifier(ABC):
         return []
 
     def input_gradients(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray | None:
-        """Return the gradients of the probability of each image's class (n,): float32 (n, height, width)."""
+        """Return the gradients of the probability of each image's class (n,): float32 (n, height, width).
+
+        The images are float32 from 0 to 1.
+        """
         return None
 
     def filters(self, count: int) -> np.ndarray | None:

@@ -6,13 +6,18 @@ from sklearn.ensemble import RandomForestClassifier
 from stages.dataset.features import FEATURES
 from stages.learners.classifier import Classifier
 
+# Images whose features are in memory at once.
+PREDICTED = 10_000
+
 
 class ForestClassifier(Classifier):
     def __init__(self, forest: RandomForestClassifier, features: str):
         self.forest, self.features = forest, features
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        return self.forest.predict_proba(FEATURES[self.features](images)).astype(np.float32)
+        parts = (images[start : start + PREDICTED] for start in range(0, len(images), PREDICTED))
+        features = FEATURES[self.features]
+        return np.concatenate([self.forest.predict_proba(features(part)).astype(np.float32) for part in parts])
 
     def size(self) -> dict[str, int]:
         return {

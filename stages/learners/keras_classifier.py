@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from stages.dataset.scaling import scaled
 from stages.learners.classifier import Classifier
 from stages.learners.networks import network_inside
 from stages.runtime import PREDICTED, input_gradients
@@ -22,7 +23,9 @@ class KerasClassifier(Classifier):
     def predict(self, images: np.ndarray) -> np.ndarray:
         # Keras' own `predict` takes a tenth of a second before its first step (measured).
         steps = range(0, len(images), PREDICTED)
-        return np.concatenate([self.model.predict_on_batch(images[start : start + PREDICTED]) for start in steps])
+        return np.concatenate(
+            [self.model.predict_on_batch(scaled(images[start : start + PREDICTED])) for start in steps]
+        )
 
     def size(self) -> dict[str, int]:
         multiply_adds = sum(layer["multiply_adds"] for layer in self.layers())
@@ -49,15 +52,18 @@ class KerasClassifier(Classifier):
         return np.concatenate([input_gradients(self.model, *pair) for pair in pairs])
 
     def filters(self, count: int) -> np.ndarray:
-        """Return those of the first layer with weights; of a dense layer, those with the largest weights."""
+        """Return those of the first layer with weights; of a dense layer, those with the largest weights.
+
+        Of colours it is the mean.
+        """
         network, _ = network_inside(self.model)
         layer = next(layer for layer in network.layers if layer.weights)
         weights = np.asarray(layer.get_weights()[0])
         if weights.ndim == 4:
-            return weights[:, :, 0, :count].transpose(2, 0, 1)
-        _, height, width = self.model.input_shape
+            return weights[:, :, :, :count].mean(axis=2).transpose(2, 0, 1)
+        height, width, channels = (*self.model.input_shape[1:], 1)[:3]
         strongest = np.argsort(-np.linalg.norm(weights, axis=0), kind="stable")[:count]
-        return weights[:, strongest].T.reshape(-1, height, width)
+        return weights[:, strongest].T.reshape(-1, height, width, channels).mean(axis=3)
 
 
 def _multiply_adds(layer: keras.Layer) -> int:

@@ -16,20 +16,24 @@ BATCH_NORM_MOMENTUM = 0.9
 QUICKER = {"adam": Adam, "muon": Muon}
 
 
-def build_mlp(params: Mlp, height: int, width: int, classes: int) -> keras.Sequential:
-    """Return a multilayer perceptron from float images (n, height, width) to probabilities (n, classes)."""
+def build_mlp(params: Mlp, height: int, width: int, classes: int, channels: int = 1) -> keras.Sequential:
+    """Return a multilayer perceptron from float images to probabilities (n, classes).
+
+    The images are (n, height, width) with one channel, (n, height, width, channels) with more.
+    """
     model = keras.Sequential(name="mlp")
-    model.add(keras.Input((height, width), name="images"))
+    model.add(keras.Input(_shape(height, width, channels), name="images"))
     model.add(layers.Flatten())
     _add_dense_part(model, params, classes)
     return model
 
 
-def build_cnn(params: Cnn, height: int, width: int, classes: int) -> keras.Sequential:
-    """Return a convolutional network from float images (n, height, width) to probabilities (n, classes)."""
+def build_cnn(params: Cnn, height: int, width: int, classes: int, channels: int = 1) -> keras.Sequential:
+    """Return a convolutional network from float images, as `build_mlp` takes them, to probabilities (n, classes)."""
     model = keras.Sequential(name="cnn")
-    model.add(keras.Input((height, width), name="images"))
-    model.add(layers.Reshape((height, width, 1)))
+    model.add(keras.Input(_shape(height, width, channels), name="images"))
+    if channels == 1:
+        model.add(layers.Reshape((height, width, 1)))
     for block in params.blocks:
         shape = {"strides": block.strides, "padding": block.padding, "use_bias": not params.batch_norm}
         model.add(layers.Conv2D(block.filters, block.kernel_size, **shape, kernel_regularizer=_penalty(params)))
@@ -54,16 +58,21 @@ def averaged(network: keras.Sequential, shift: int) -> keras.Model:
     """
     if not shift:
         return network
-    _, height, width = network.input_shape
-    images = keras.Input((height, width), name="images")
-    padded = layers.ZeroPadding2D(shift, name="margin")(layers.Reshape((height, width, 1))(images))
+    shape = network.input_shape[1:]
+    images = keras.Input(shape, name="images")
+    height, width, channels = (*shape, 1)[:3]
+    padded = layers.ZeroPadding2D(shift, name="margin")(layers.Reshape((height, width, channels))(images))
     probabilities = []
     for top, left in itertools.product(range(2 * shift + 1), repeat=2):
         crop = ((top, 2 * shift - top), (left, 2 * shift - left))
         shifted = layers.Cropping2D(crop, name=f"from_{top}_{left}")(padded)
-        probabilities.append(network(layers.Reshape((height, width))(shifted)))
+        probabilities.append(network(layers.Reshape(shape)(shifted)))
     mean = layers.Average(name="mean", dtype="float32")(probabilities)
     return keras.Model(images, mean, name=f"{network.name}_averaged")
+
+
+def _shape(height: int, width: int, channels: int) -> tuple[int, ...]:
+    return (height, width) if channels == 1 else (height, width, channels)
 
 
 def network_inside(model: keras.Model) -> tuple[keras.Model, int]:

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from stages.dataset.prepared import Split
+from stages.dataset.scaling import scaled
 from stages.learners.augmentation import Augmentation
 from stages.learners.checkpoint import HISTORY, Progress, load_checkpoint, save_checkpoint
 from stages.learners.networks import averaged, optimizer
@@ -58,7 +59,6 @@ def train(
     # A checkpoint has its variables, and within a graph it is too late to make them.
     network.optimizer.build(network.trainable_variables)
     train_steps, test_steps = make_train_steps(network, params.batch_size), make_test_steps(network)
-    validation_images, validation_labels = np.asarray(validation.images), np.asarray(validation.labels)
     progress = checkpoint and load_checkpoint(checkpoint, network)
     progress = progress or Progress(history={name: [] for name in HISTORY})
     history, done = progress.history, progress.epochs
@@ -78,7 +78,7 @@ def train(
                 for metric in sums:
                     sums[metric] += means[metric] * len(labels)
                 bar.update(math.ceil(len(labels) / params.batch_size))
-            validated = test_steps(validation_images, validation_labels)
+            validated = test_steps(_in_order(validation))
             values = {f"train_{metric}": total / len(training.labels) for metric, total in sums.items()}
             values |= {f"val_{metric}": validated[metric] for metric in sums}
             # Weights can be lost behind a loss that is not: a layer may make 0 of an infinite value.
@@ -126,13 +126,19 @@ def chunks(training: Split, params: Network, seed: int, epoch: int) -> Iterator[
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(len(training.labels))
     size = params.batch_size * max(1, CHUNK // params.batch_size)
-    augment = Augmentation(params.augmentation, *training.images.shape[1:])
+    augment = Augmentation(params.augmentation, *training.images.shape[1:3])
     if not any(params.augmentation.model_dump().values()):
         augment = None
     for start in range(0, len(order), size):
         chosen = order[start : start + size]
-        images, labels = training.images[chosen], training.labels[chosen]
+        images, labels = scaled(training.images[chosen]), training.labels[chosen]
         yield augment(images, random) if augment else images, labels
+
+
+def _in_order(split: Split) -> Iterator[Chunk]:
+    """Yield the images as they are, with their labels, `CHUNK` at a time."""
+    for start in range(0, len(split.labels), CHUNK):
+        yield scaled(split.images[start : start + CHUNK]), np.asarray(split.labels[start : start + CHUNK])
 
 
 def one_ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:

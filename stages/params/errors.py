@@ -1,7 +1,7 @@
 """The mistakes in params.yaml, in the words of its schema instead of pydantic's."""
 
 import difflib
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -67,16 +67,22 @@ def _locate(loc: tuple, schema: Section) -> tuple[str, Section, str | None]:
     """
     section: Section | None = schema
     parts: list[str] = []
-    owner, name = schema, None
+    owner, name, keyed = schema, None, False
     for part in loc:
         if isinstance(part, int):
+            parts.append(str(part))
+            continue
+        if keyed:
+            # A name that the user gives to a section.
+            keyed = False
             parts.append(str(part))
             continue
         if section is None or part not in section.model_fields:
             break
         parts.append(part)
         owner, name = section, part
-        section = subsection(section.model_fields[part].annotation)
+        annotation = section.model_fields[part].annotation
+        section, keyed = subsection(annotation), get_origin(annotation) is dict
     return ".".join(parts), owner, name
 
 
@@ -102,7 +108,7 @@ def _unknown_key(loc: tuple, schema: Section) -> tuple[str, str]:
     *parents, key = (str(part) for part in loc)
     section = schema
     for part in parents:
-        if not part.isdigit():
+        if part in section.model_fields:
             section = subsection(section.model_fields[part].annotation) or section
     parent = "".join(f"{part}." for part in parents)
     names = list(section.model_fields)

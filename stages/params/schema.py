@@ -3,14 +3,16 @@
 The schema only checks: it holds no default, so that editing it cannot change what a stage does.
 """
 
+import difflib
 import itertools
 import math
 from typing import Annotated, Literal
 
-from pydantic import Field, create_model, model_validator
+from pydantic import Field, model_validator
 
-from stages.dataset.catalogue import CATALOGUE, Dataset
+from stages.dataset.catalogue import Dataset, dataset_names, load_dataset
 from stages.dataset.features import feature_count
+from stages.dataset.prepared import DatasetInfo
 from stages.params.types import (
     Count,
     Flag,
@@ -25,6 +27,7 @@ from stages.params.types import (
     optional,
     positive_number,
 )
+from stages.process.errors import one_line
 
 # Blocks, and hidden layers: deeper networks do not learn without residual connections, and take minutes to start.
 MAX_LAYERS = 20
@@ -39,8 +42,24 @@ Extent = number(0, 0.5)
 
 
 class Data(Section):
-    name: choice(*CATALOGUE)
+    name: Annotated[str, Field(description="the name of a folder in data/sets")]
     offline: choice("sample", "fail")
+    size: optional(list_of(integer(1, 1_000), 2, 2, "integers, height and width"))
+    channels: Annotated[Literal[1, 3] | None, Field(description="1 | 3, or null")]
+    resize: choice("pad", "crop", "stretch")
+    test_fraction: positive_number(0.5)
+
+    @model_validator(mode="after")
+    def _is_there(self):
+        names = dataset_names()
+        if self.name not in names:
+            near = difflib.get_close_matches(self.name, names, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(f"name: {one_line(self.name, 60)!r} is not allowed; allowed: {' | '.join(names)}{hint}")
+        for key in ("size", "channels"):
+            if getattr(self, key) is not None and load_dataset(self.name):
+                raise ValueError(f"{key}: must be null for {self.name}, whose images have one size already")
+        return self
 
 
 class Preprocess(Section):
@@ -90,6 +109,7 @@ class Augmentation(Section):
     shear: Extent
     # Three times that leaves nothing of a digit: networks learn no more than chance (measured).
     elastic: number(0, 0.2)
+    flip: Flag
 
 
 class Network(Section):
@@ -137,9 +157,9 @@ class Network(Section):
 
 
 class Mlp(Network):
-    def size(self, side: int, classes: int) -> tuple[int, int]:
-        """Return its weights, without biases, and the values that its layers hand on for an image of `side`."""
-        return self._dense_size(side**2, classes)
+    def size(self, height: int, width: int, channels: int, classes: int) -> tuple[int, int]:
+        """Return its weights, without biases, and the values that its layers hand on for an image."""
+        return self._dense_size(height * width * channels, classes)
 
 
 class Block(Section):
@@ -167,16 +187,16 @@ class Cnn(Network):
     blocks: list_of(Block, 1, MAX_LAYERS, "blocks")
     global_pooling: choice("none", "average", "max")
 
-    def size(self, side: int, classes: int) -> tuple[int, int]:
-        """Return its weights, without biases, and the values that its layers hand on for an image of `side`."""
-        channels, weights, values = 1, 0, side**2
+    def size(self, height: int, width: int, channels: int, classes: int) -> tuple[int, int]:
+        """Return its weights, without biases, and the values that its layers hand on for an image."""
+        weights, values = 0, height * width * channels
         for block in self.blocks:
             weights += block.kernel_size**2 * channels * block.filters
             channels = block.filters
-            values += block.convolved_side(side) ** 2 * channels
-            side = block.output_side(side)
+            values += block.convolved_side(height) * block.convolved_side(width) * channels
+            height, width = block.output_side(height), block.output_side(width)
         dense_weights, dense_values = self._dense_size(
-            channels * (side**2 if self.global_pooling == "none" else 1), classes
+            channels * (height * width if self.global_pooling == "none" else 1), classes
         )
         return weights + dense_weights, values + dense_values
 
@@ -201,19 +221,16 @@ class Train(Section):
 
 
 class Accuracies(Section):
-    mlp: Fraction
-    cnn: Fraction
-    random_forest: Fraction
+    """A model without a minimum need not be named."""
 
-
-AccuraciesByDataSet = create_model(
-    "AccuraciesByDataSet", __base__=Section, **dict.fromkeys(CATALOGUE, (Accuracies, ...))
-)
+    mlp: Fraction | None = None
+    cnn: Fraction | None = None
+    random_forest: Fraction | None = None
 
 
 class Gate(Section):
     enforce: Flag
-    minimum_accuracy: AccuraciesByDataSet
+    minimum_accuracy: dict[str, Accuracies]
 
 
 class Params(Section):
@@ -226,7 +243,10 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _fits_the_data_set(self):
-        dataset = CATALOGUE[self.data.name]
+        dataset = load_dataset(self.data.name)
+        # Of the user's own data `preprocess` finds out.
+        if dataset is None:
+            return self
         # Rounded up, as scikit-learn splits.
         validation = math.ceil(dataset.train_count * self.preprocess.validation_fraction)
         if validation < 2 * len(dataset.class_names):
@@ -234,10 +254,13 @@ class Params(Section):
                 f"preprocess.validation_fraction: leaves {validation} images of {dataset.name} for "
                 f"validation, too few for its {len(dataset.class_names)} classes; raise it"
             )
-        training = dataset.train_count - validation
+        self.check_fit(dataset, dataset.train_count - validation)
+        return self
+
+    def check_fit(self, dataset: Dataset | DatasetInfo, training: int) -> None:
+        """Raise `ValueError` unless the models can train on so many `training` images of the data set."""
         self._check_forest(dataset, training)
-        side = min(dataset.height, dataset.width)
-        side_before = side
+        side_before = min(dataset.height, dataset.width)
         for position, block in enumerate(self.train.cnn.blocks):
             if not block.fits(side_before):
                 raise ValueError(
@@ -250,7 +273,8 @@ class Params(Section):
             ("mlp", self.train.mlp, "hidden_units"),
             ("cnn", self.train.cnn, "filters, kernel_size or hidden_units"),
         ):
-            weights, values = network.size(side, len(dataset.class_names))
+            size = (dataset.height, dataset.width, dataset.channels, len(dataset.class_names))
+            weights, values = network.size(*size)
             if weights > MAX_WEIGHTS:
                 raise ValueError(
                     f"train.{name}: has {weights:,} weights for {dataset.name}'s images, more than "
@@ -262,9 +286,8 @@ class Params(Section):
                     f"train.{name}.batch_size: {network.batch_size} images are {step:,} values in the layers, more "
                     f"than {MAX_VALUES:,}; lower it, or {remedy}"
                 )
-        return self
 
-    def _check_forest(self, dataset: Dataset, training: int) -> None:
+    def _check_forest(self, dataset: Dataset | DatasetInfo, training: int) -> None:
         forest = self.train.random_forest
         samples = forest.train_samples
         # One of each class must be left out, or all be taken: so are they drawn.
@@ -279,7 +302,7 @@ class Params(Section):
                 f"train.random_forest.min_samples_leaf: {forest.min_samples_leaf} of {samples or training} training "
                 "images leaves no tree a split; lower it to at most half of them"
             )
-        available = feature_count(forest.features, dataset.height, dataset.width)
+        available = feature_count(forest.features, dataset.height, dataset.width, dataset.channels)
         if isinstance(forest.max_features, int) and forest.max_features > available:
             raise ValueError(
                 f"train.random_forest.max_features: {forest.max_features} of {dataset.name}'s "

@@ -9,8 +9,9 @@ from pydantic import TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from stages.dataset.prepared import DatasetInfo
 from stages.params.errors import explain
-from stages.params.schema import Cnn, Data, Explore, Mlp, Params, Preprocess, RandomForest, Runtime
+from stages.params.schema import Cnn, Explore, Mlp, Params, Preprocess, RandomForest, Runtime
 from stages.params.yaml_file import read_yaml
 from stages.paths import LOCK, PARAMS
 from stages.process.errors import UserError
@@ -22,11 +23,17 @@ def _key(path: str) -> Any:
 
 @dataclass(frozen=True)
 class DownloadParams:
-    data: Data = _key("data")
+    name: str = _key("data.name")
+    offline: str = _key("data.offline")
 
 
 @dataclass(frozen=True)
 class PreprocessParams:
+    name: str = _key("data.name")
+    size: list[int] | None = _key("data.size")
+    channels: int | None = _key("data.channels")
+    resize: str = _key("data.resize")
+    test_fraction: float = _key("data.test_fraction")
     preprocess: Preprocess = _key("preprocess")
 
 
@@ -81,6 +88,14 @@ def load_params(view: type[View]) -> View:
 
 def _part(params: Params, key: str) -> Any:
     return reduce(getattr, filter(None, key.split(".")), params)
+
+
+def check_fit(info: DatasetInfo, training: int) -> None:
+    """Raise `UserError` unless the models of params.yaml can train on so many `training` images of these data."""
+    try:
+        _validated(read_yaml(PARAMS)).check_fit(info, training)
+    except ValueError as error:
+        raise UserError(f"{PARAMS}: {error}") from None
 
 
 def check_params(changes: dict[str, Any]) -> None:

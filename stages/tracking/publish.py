@@ -197,6 +197,7 @@ def _log_pyfunc(run_id: str, file: Path, code: Path, state: dict[str, Any]) -> N
     from mlflow.types import Schema, TensorSpec
 
     info = DatasetInfo(**state["dataset"])
+    shape = (-1, info.height, info.width, *([3] if info.channels == 3 else []))
     # mlflow.pyfunc.log_model calls this, but knows the active run only.
     Model.log(
         artifact_path=None,
@@ -208,7 +209,7 @@ def _log_pyfunc(run_id: str, file: Path, code: Path, state: dict[str, Any]) -> N
         model_config={"deskew": info.deskew},
         code_paths=[str(code)],
         signature=ModelSignature(
-            Schema([TensorSpec(np.dtype(np.uint8), (-1, info.height, info.width))]),
+            Schema([TensorSpec(np.dtype(np.uint8), shape)]),
             Schema([TensorSpec(np.dtype(np.float32), (-1, len(info.class_names)))]),
         ),
         pip_requirements=state["model"]["packages"],

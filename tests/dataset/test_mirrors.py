@@ -109,7 +109,7 @@ def slow_redirects(pace: float) -> Callable:
 
 def dataset(*urls: str, content: bytes = GOOD, names: tuple[str, ...] = (TRAIN_LABELS,)) -> Dataset:
     published = PublishedFile(len(content), hashlib.sha256(content).hexdigest())
-    return Dataset("tiny", 1, 1, 40, 40, published=dict.fromkeys(names, published), mirrors=urls)
+    return Dataset("tiny", 1, 1, 40, 40, [], published=dict.fromkeys(names, published), mirrors=[*urls])
 
 
 @pytest.fixture(autouse=True)
@@ -180,7 +180,7 @@ def test_a_mirror_with_something_else_is_named_and_the_next_one_is_asked(folder,
 def test_a_wrong_magic_number_is_told_from_a_wrong_checksum(folder):
     published = {TRAIN_LABELS: PublishedFile(len(OTHER_MAGIC), "0" * 64)}
     with server(send(OTHER_MAGIC)) as url, pytest.raises(UserError, match="magic number 0x00000d01"):
-        fetch(Dataset("tiny", 1, 1, 40, 40, published=published, mirrors=(url,)), folder, Counter())
+        fetch(Dataset("tiny", 1, 1, 40, 40, [], published=published, mirrors=[url]), folder, Counter())
 
 
 @pytest.mark.parametrize("status", [500, 503])

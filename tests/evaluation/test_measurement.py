@@ -5,6 +5,7 @@ import pytest
 from ruamel.yaml import YAML
 from sklearn.ensemble import RandomForestClassifier
 
+from stages.dataset.features import pixels
 from stages.dataset.prepared import DatasetInfo, Split
 from stages.dataset.subset import subset
 from stages.evaluation.measurement import Result, measure
@@ -21,7 +22,7 @@ ABOUT = DatasetInfo("digits", "digits", False, 8, 8, list("0123456789"), False)
 def split(count: int, seed: int) -> Split:
     """Noise: a forest that knows it by heart has learnt nothing of other images."""
     random = np.random.default_rng(seed)
-    return Split(random.random((count, 8, 8)).astype(np.float32), (np.arange(count) % 10).astype(np.uint8))
+    return Split(random.integers(0, 256, (count, 8, 8), dtype=np.uint8), (np.arange(count) % 10).astype(np.uint8))
 
 
 @pytest.fixture
@@ -29,11 +30,12 @@ def measured(tmp_path, monkeypatch) -> Result:
     """A forest that has seen a fifth of the training images."""
     content = YAML(typ="safe").load(PROJECT / "params.yaml")
     set_values(content, {"data.name": "digits", "train.random_forest.train_samples": 200})
+    monkeypatch.chdir(PROJECT)
     params = Params.model_validate(content)
     monkeypatch.chdir(tmp_path)
     splits = {"train": split(1000, 0), "validation": split(100, 1), "test": split(100, 2)}
     seen = subset(splits["train"], 200, params.runtime.seed)
-    forest = RandomForestClassifier(20, bootstrap=False, random_state=0).fit(seen.images.reshape(200, 64), seen.labels)
+    forest = RandomForestClassifier(20, bootstrap=False, random_state=0).fit(pixels(seen.images), seen.labels)
     save_forest(forest, "pixels", RANDOM_FOREST.file)
     return measure(RANDOM_FOREST, ForestClassifier(forest, "pixels"), splits, ABOUT, params)
 

@@ -32,11 +32,6 @@ def about(**values: object) -> Callable[[Path], object]:
     return rewritten("dataset.json", lambda good: json.dumps({**json.loads(good), **values}).encode())
 
 
-def with_nan(images: np.ndarray) -> np.ndarray:
-    images[-1, -1, -1] = np.nan
-    return images
-
-
 # The damage to data/prepared, the file that the error names, and its words.
 FAULTS = {
     "an array cut short": (
@@ -59,12 +54,12 @@ FAULTS = {
     "float64": (
         array("validation_images", lambda good: good.astype(float)),
         "validation_images.npy",
-        "float64 of shape (144, 8, 8) instead of float32 (n, 8, 8)",
+        "float64 of shape (144, 8, 8) instead of uint8 (n, 8, 8)",
     ),
     "flat images": (
         array("train_images", lambda good: good.reshape(-1, 64)),
         "train_images.npy",
-        "instead of float32 (n, 8, 8)",
+        "instead of uint8 (n, 8, 8)",
     ),
     "a label less": (
         array("train_labels", lambda good: good[:-1]),
@@ -81,17 +76,16 @@ FAULTS = {
         "test_labels.npy",
         "label 10 is not one of 0 … 9",
     ),
-    "NaN": (array("train_images", with_nan), "train_images.npy", "values from nan to nan instead of 0 to 1"),
-    "images from 0 to 255": (
-        array("test_images", lambda good: good * 255),
-        "test_images.npy",
-        "values from 0.0 to 255.0 instead of 0 to 1",
+    "images from 0 to 1": (
+        array("train_images", lambda good: (good / 255).astype(np.float32)),
+        "train_images.npy",
+        "float32 of shape (1293, 8, 8) instead of uint8 (n, 8, 8)",
     ),
     "half a description": (rewritten("dataset.json", lambda good: good[:50]), "dataset.json", "Invalid JSON"),
     "a deep description": (rewritten("dataset.json", lambda good: b"[" * 100_000), "dataset.json", "Invalid JSON"),
     "no description": (lambda folder: (folder / "dataset.json").unlink(), "dataset.json", "No such file"),
     "a height in words": (about(height="8"), "dataset.json", "height: Input should be a valid integer"),
-    "another height": (about(height=9), "train_images.npy", "instead of float32 (n, 9, 8)"),
+    "another height": (about(height=9), "train_images.npy", "instead of uint8 (n, 9, 8)"),
     "names that are a number": (about(class_names=10), "dataset.json", "class_names: Input should be a valid array"),
     "a name less": (about(class_names=list("012345678")), "train_labels.npy", "label 9 is not one of 0 … 8"),
 }
@@ -108,7 +102,6 @@ RARE = {
     "float64",
     "half a description",
     "half a header",
-    "images from 0 to 255",
     "labels of another type",
     "names that are a number",
     "no array",
@@ -139,9 +132,10 @@ def test_a_damaged_array_is_named_before_anything_is_drawn(prepared, arrays, fau
     ],
 )
 def test_each_stage_names_it_before_it_computes(prepared, arrays, stage):
-    FAULTS["NaN"][0](arrays)
+    FAULTS["images from 0 to 1"][0](arrays)
     models = contents(prepared.folder / "models")
-    assert "data/prepared/train_images.npy: values from nan" in refusal(prepared, "python", "-m", f"stages.{stage}")
+    error = refusal(prepared, "python", "-m", f"stages.{stage}")
+    assert "data/prepared/train_images.npy: float32 of shape" in error
     assert contents(prepared.folder / "models") == models
     # Nor is a run left in MLflow of a training that never began.
     assert not (prepared.folder / "mlflow.db").exists()

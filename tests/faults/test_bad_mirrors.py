@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import json
 import shutil
 import socket
 import struct
@@ -13,7 +14,7 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from stages.dataset.catalogue import TRAIN_IMAGES, TRAIN_LABELS, images_and_labels
+from stages.dataset.catalogue import DIGITS, TRAIN_IMAGES, TRAIN_LABELS, images_and_labels
 from stages.dataset.packaged import write_packaged
 from tests.conftest import SMALL, Clone, make_clone
 from tests.dataset.test_mirrors import (
@@ -47,13 +48,13 @@ def published(tmp_path_factory) -> dict[str, bytes]:
 def small_mnist(tmp_path_factory, published) -> Clone:
     """A clone whose `mnist` is the digits, of no mirror but DATA_MIRROR, and that has them."""
     clone = make_clone(tmp_path_factory.mktemp("small_mnist"), {**SMALL, "data.name": "mnist", "data.offline": "fail"})
-    files = {name: (len(content), hashlib.sha256(content).hexdigest()) for name, content in published.items()}
-    with open(clone.folder / "stages/dataset/catalogue.py", "a") as catalogue:
-        catalogue.write(
-            f"\n\nFILES = {files!r}\n"
-            "FILES = {name: PublishedFile(*each) for name, each in FILES.items()}\n"
-            'CATALOGUE["mnist"] = Dataset("mnist", 8, 8, 1437, 360, published=FILES)\n'
-        )
+    files = {
+        name: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        for name, content in published.items()
+    }
+    source = {"height": 8, "width": 8, "train_count": 1437, "test_count": 360, "class_names": DIGITS}
+    # JSON is YAML too.
+    (clone.folder / "data/sets/mnist/source.yaml").write_text(json.dumps({**source, "published": files}))
     with server(mirror(published)) as url:
         clone.run(*DOWNLOAD, DATA_MIRROR=url, **DIRECT)
     return clone

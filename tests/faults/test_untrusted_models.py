@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 from commands import checkout
-from stages.dataset.prepared import DatasetInfo, load_split, save_info, save_split
+from stages.dataset.prepared import DatasetInfo, load_split, save_info
 from stages.learners.checkpoint import load_checkpoint
 from stages.learners.forest_file import load_forest, save_forest
 from stages.learners.keras_file import load_keras, save_keras
@@ -398,7 +398,8 @@ def test_evaluate_refuses_a_file_with_code(checked_out, name):
 def test_a_pickle_among_the_prepared_data_is_refused(tmp_path):
     PREPARED.mkdir(parents=True)
     save_info(PREPARED, DatasetInfo("digits", "digits", False, 8, 8, ["0"], False))
-    save_split(PREPARED, "train", np.zeros((1, 8, 8), np.float32), np.array([Evil()], dtype=object))
+    np.save(PREPARED / "train_images.npy", np.zeros((1, 8, 8), np.uint8))
+    np.save(PREPARED / "train_labels.npy", np.array([Evil()], dtype=object))
     with pytest.raises(UserError, match="train_labels.npy: not a whole .npy file of numbers"):
         load_split("train")
 

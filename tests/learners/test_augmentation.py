@@ -6,7 +6,7 @@ import pytest
 from stages.learners.augmentation import Augmentation
 from stages.params.schema import Augmentation as Params
 
-NONE = {"shift": 0.0, "rotation": 0.0, "zoom": 0.0, "shear": 0.0, "elastic": 0.0}
+NONE = {"shift": 0.0, "rotation": 0.0, "zoom": 0.0, "shear": 0.0, "elastic": 0.0, "flip": False}
 
 
 def augment(images: np.ndarray, seed: int = 0, **limits: float) -> np.ndarray:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 
+from stages.dataset.features import pixels
+from stages.dataset.scaling import scaled
 from stages.learners.forest_file import load_forest, save_forest
 from stages.learners.keras_file import load_keras, save_keras
 from stages.learners.loading import load_classifier
@@ -15,7 +17,7 @@ from stages.learners.networks import build_cnn
 from stages.process.errors import UserError
 from tests.learners.test_networks import section
 
-IMAGES = np.random.default_rng(0).random((60, 8, 8)).astype(np.float32)
+IMAGES = np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8)
 LABELS = np.arange(60) % 3
 
 
@@ -25,12 +27,12 @@ def cnn() -> keras.Model:
     keras.utils.set_random_seed(0)
     model = build_cnn(section("cnn", dropout=0.2, hidden_units=[4]), 8, 8, 3)
     model.compile(optimizer="adam", loss="sparse_categorical_crossentropy")
-    model.fit(IMAGES, LABELS, epochs=1, verbose=0)
+    model.fit(scaled(IMAGES), LABELS, epochs=1, verbose=0)
     return model
 
 
 def forest(trees: int = 5, **params) -> RandomForestClassifier:
-    return RandomForestClassifier(trees, random_state=0, n_jobs=2, **params).fit(IMAGES.reshape(60, -1), LABELS)
+    return RandomForestClassifier(trees, random_state=0, n_jobs=2, **params).fit(pixels(IMAGES), LABELS)
 
 
 def test_a_keras_model_has_stable_bytes_and_no_optimizer(tmp_path):
@@ -70,8 +72,8 @@ def test_a_loaded_model_predicts_as_before(tmp_path):
     save_keras(model, tmp_path / "cnn.keras")
     save_forest(trees, "pixels", tmp_path / "random_forest.skops")
     before = {
-        "cnn.keras": model.predict(IMAGES, verbose=0),
-        "random_forest.skops": trees.predict_proba(IMAGES.reshape(60, -1)),
+        "cnn.keras": model.predict(scaled(IMAGES), verbose=0),
+        "random_forest.skops": trees.predict_proba(pixels(IMAGES)),
     }
     for name, y_proba in before.items():
         predicted = load_classifier(tmp_path / name).predict(IMAGES)

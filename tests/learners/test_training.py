@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from stages.dataset.prepared import Split
+from stages.dataset.scaling import scaled
 from stages.learners.keras_file import load_keras, save_keras
 from stages.learners.networks import build_mlp, optimizer
 from stages.learners.training import CHUNK, HISTORY, chunks, one_ahead, train
@@ -13,8 +14,8 @@ from tests.learners.test_networks import section
 
 RANDOM = np.random.default_rng(0)
 LABELS = RANDOM.integers(0, 3, 200).astype(np.uint8)
-IMAGES = (RANDOM.random((200, 4, 4)) * 0.5 + LABELS[:, None, None] * 0.2).astype(np.float32)
-NONE = {"shift": 0.0, "rotation": 0.0, "zoom": 0.0, "shear": 0.0, "elastic": 0.0}
+IMAGES = ((RANDOM.random((200, 4, 4)) * 0.5 + LABELS[:, None, None] * 0.2) * 255).astype(np.uint8)
+NONE = {"shift": 0.0, "rotation": 0.0, "zoom": 0.0, "shear": 0.0, "elastic": 0.0, "flip": False}
 TRAINING, VALIDATION = Split(IMAGES[:150], LABELS[:150]), Split(IMAGES[150:], LABELS[150:])
 
 
@@ -34,14 +35,14 @@ def test_each_epoch_sees_every_image_once_in_an_order_of_its_own():
     params = section("mlp", batch_size=16, augmentation=NONE)
     images, labels = zip(*chunks(TRAINING, params, seed=3, epoch=1), strict=True)
     order = np.random.default_rng([3, 1]).permutation(150)
-    np.testing.assert_array_equal(np.concatenate(images), TRAINING.images[order])
+    np.testing.assert_array_equal(np.concatenate(images), scaled(TRAINING.images[order]))
     np.testing.assert_array_equal(np.concatenate(labels), TRAINING.labels[order])
     (second, _), *_ = chunks(TRAINING, params, seed=3, epoch=2)
     assert (second != images[0]).any()
 
 
 def test_chunks_are_whole_batches_but_for_the_last():
-    many = Split(np.zeros((10_000, 2, 2), np.float32), np.zeros(10_000, np.uint8))
+    many = Split(np.zeros((10_000, 2, 2), np.uint8), np.zeros(10_000, np.uint8))
     for batch_size, sizes in ((3000, [3000, 3000, 3000, 1000]), (1000, [4000, 4000, 2000]), (20_000, [10_000])):
         params = section("mlp", batch_size=batch_size, augmentation=NONE)
         assert [len(labels) for _, labels in chunks(many, params, seed=0, epoch=1)] == sizes
@@ -91,9 +92,8 @@ def test_the_training_is_that_of_keras_fit():
     # The same optimizer: tests/learners/test_optimizers.py compares it with Keras' own.
     adam = optimizer(params.optimizer, steps=10)
     theirs.compile(optimizer=adam, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    logs = theirs.fit(
-        images, labels, batch_size=16, shuffle=False, verbose=0, validation_data=(VALIDATION.images, VALIDATION.labels)
-    ).history
+    held = (scaled(VALIDATION.images), VALIDATION.labels)
+    logs = theirs.fit(images, labels, batch_size=16, shuffle=False, verbose=0, validation_data=held).history
     for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
     assert history["train_loss"] == pytest.approx(logs["loss"], rel=1e-5)
@@ -143,7 +143,7 @@ def test_early_stopping_stops_and_best_weights_are_kept():
     losses = history["val_loss"]
     assert len(losses) < 60
     assert kept == np.argmin(losses) + 1 == len(losses) - 2
-    loss, _ = model.evaluate(VALIDATION.images, VALIDATION.labels, verbose=0)
+    loss, _ = model.evaluate(scaled(VALIDATION.images), VALIDATION.labels, verbose=0)
     assert loss == pytest.approx(min(losses), rel=1e-5)
 
 
@@ -155,11 +155,11 @@ def test_with_shifts_the_model_is_the_mean_over_shifted_images(tmp_path):
     for a, b in zip(model.get_weights(), plain.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
-    margin = np.pad(VALIDATION.images, ((0, 0), (1, 1), (1, 1)))
+    margin = np.pad(scaled(VALIDATION.images), ((0, 0), (1, 1), (1, 1)))
     shifted = [margin[:, top : top + 4, left : left + 4] for top in range(3) for left in range(3)]
     expected = np.mean([plain.predict(images, verbose=0) for images in shifted], axis=0)
     save_keras(model, tmp_path / "model.keras")
-    predicted = load_keras(tmp_path / "model.keras").predict(VALIDATION.images, verbose=0)
+    predicted = load_keras(tmp_path / "model.keras").predict(scaled(VALIDATION.images), verbose=0)
     np.testing.assert_allclose(predicted, expected, atol=1e-6)
 
 
@@ -188,7 +188,7 @@ class Counted:
 
 def test_a_loss_that_is_not_finite_ends_the_training_within_its_epoch():
     count = 20 * CHUNK
-    images = Counted(RANDOM.random((count, 4, 4), dtype=np.float32))
+    images = Counted(RANDOM.integers(0, 256, (count, 4, 4), dtype=np.uint8))
     params = section(
         "mlp", hidden_units=[4], batch_norm=False, l2=100.0, batch_size=256, augmentation=NONE,
         optimizer={"name": "sgd", "learning_rate": 10.0, "schedule": "constant"},

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from stages.dataset.prepared import DatasetInfo, Split, save_info, save_split
+from stages.dataset.prepared import DatasetInfo, Split, save_info
 from stages.learners.models import ALL_MODELS, MLP, Model
 from stages.paths import COMPARISON, METRICS, PREPARED
 from stages.tracking import record as records
@@ -21,7 +21,7 @@ from stages.tracking.store import connect
 from tests.conftest import PROJECT
 
 INFO = DatasetInfo("digits", "digits", False, 8, 8, list("0123456789"), False)
-TRAINING = Split(np.zeros((20, 8, 8), np.float32), np.arange(20, dtype=np.uint8) % 10)
+TRAINING = Split(np.zeros((20, 8, 8), np.uint8), np.arange(20, dtype=np.uint8) % 10)
 # Tags in which two runs of the same training differ.
 OWN = ("outbox.entry", "mlflow.log-model.history")
 PARAMS = {"weights": "last", "optimizer": {"name": "adam"}}
@@ -36,12 +36,14 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: Path) ->
     monkeypatch.chdir(tmp_path)
     shutil.copytree(PROJECT / "stages", "stages", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copyfile(PROJECT / "params.yaml", "params.yaml")
+    shutil.copytree(PROJECT / "data/sets", "data/sets")
     shutil.copyfile(empty_store, "mlflow.db")
     Path(".dvc").mkdir()
     Path(".dvc/config").write_text("[core]\n    no_scm = true\n")
     PREPARED.mkdir(parents=True)
     save_info(PREPARED, INFO)
-    save_split(PREPARED, "train", TRAINING.images, TRAINING.labels)
+    np.save(PREPARED / "train_images.npy", TRAINING.images)
+    np.save(PREPARED / "train_labels.npy", TRAINING.labels)
     for model in ALL_MODELS:
         write_model(model, model.name)
         write_reports(model)
