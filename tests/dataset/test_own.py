@@ -1,0 +1,239 @@
+"""A data set of the user's own: which folders are one, and what each of the others is told."""
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages.dataset.catalogue import SETS
+from stages.dataset.own import read_own
+from stages.params.views import PreprocessParams
+from stages.process.errors import UserError
+
+RANDOM = np.random.default_rng(0)
+
+
+def params(**changes) -> PreprocessParams:
+    values = {"name": "mine", "size": None, "channels": None, "resize": "pad", "test_fraction": 0.2, "preprocess": None}
+    return PreprocessParams(**{**values, **changes})
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch) -> Path:
+    """The folder of the data set `mine`, with two pictures of each of two classes."""
+    monkeypatch.chdir(tmp_path)
+    folder = SETS / "mine"
+    for label, name in enumerate(("cat", "dog")):
+        for number in (2, 10):
+            draw(folder / "train" / name / f"{number}.png", np.full((6, 4), 100 * label + number, np.uint8))
+    return folder
+
+
+def draw(path: Path, pixels: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def refusal(**changes) -> str:
+    def load() -> None:
+        own = read_own("mine", params(**changes))
+        _ = own.train[range(len(own.train.labels))]
+
+    with pytest.raises(UserError) as error:
+        load()
+    message = str(error.value)
+    assert len(message.splitlines()) == 2
+    return message
+
+
+def test_classes_are_the_folders_and_images_come_by_number_then_class(mine):
+    own = read_own("mine", params())
+    assert own.class_names == ["cat", "dog"]
+    assert own.train.shape == (4, 6, 4)
+    assert own.train.labels.tolist() == [0, 1, 0, 1]
+    assert own.train[range(4)][:, 0, 0].tolist() == [2, 102, 10, 110]
+    assert own.test is None
+
+
+def test_hidden_files_are_no_pictures(mine):
+    (mine / "train/.DS_Store").write_bytes(b"x")
+    (mine / "train/cat/Thumbs.db").write_bytes(b"x")
+    assert len(read_own("mine", params()).train.labels) == 4
+
+
+def test_a_test_folder_has_the_same_classes(mine):
+    for name in ("cat", "dog"):
+        draw(mine / "test" / name / "1.png", np.zeros((6, 4), np.uint8))
+    assert read_own("mine", params()).test.labels.tolist() == [0, 1]
+    draw(mine / "test/cow/1.png", np.zeros((6, 4), np.uint8))
+    assert "data/sets/mine/test/cow: is a class that data/sets/mine/train lacks" in refusal()
+
+
+def read(path: Path, channels: int | None = None) -> np.ndarray:
+    """The image that the picture at `path`, 1.png of the class cat, becomes."""
+    own = read_own("mine", params(channels=channels))
+    (index,) = (index for index, each in enumerate(own.train.paths) if each == path)
+    return own.train[[index]][0]
+
+
+def test_sixteen_bits_become_eight(mine):
+    path = draw(mine / "train/cat/1.png", np.array([[0, 257, 65535, 514]] * 6, np.uint16))
+    assert read(path)[0].tolist() == [0, 1, 255, 2]
+
+
+def test_what_is_transparent_lies_on_black(mine):
+    pixels = np.zeros((6, 4, 4), np.uint8)
+    pixels[..., :3] = 200
+    pixels[:, 2:, 3] = 255
+    path = draw(mine / "train/cat/1.png", pixels)
+    assert read(path, channels=1)[0].tolist() == [0, 0, 200, 200]
+    assert read(path).shape == (6, 4, 3)
+
+
+def test_a_palette_gives_its_colours(mine):
+    picture = Image.new("RGB", (4, 6), (10, 20, 30)).quantize(4)
+    picture.save(mine / "train/cat/1.png")
+    assert read(mine / "train/cat/1.png")[0, 0].tolist() == [10, 20, 30]
+
+
+def test_a_camera_held_upright_is_turned(mine):
+    picture = Image.fromarray(np.arange(24, dtype=np.uint8).reshape(4, 6))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.save(mine / "train/cat/1.png", exif=exif)
+    turned = read(mine / "train/cat/1.png")
+    np.testing.assert_array_equal(turned, np.rot90(np.arange(24).reshape(4, 6), -1))
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"), [("pad", [0, 99, 99, 0]), ("crop", [99, 99, 99, 99]), ("stretch", [99, 99, 99, 99])]
+)
+def test_pictures_of_any_size_become_one(mine, how, expected):
+    for number, size in enumerate(((8, 4), (40, 20))):
+        draw(mine / "train/cat" / f"{number}.png", np.full(size, 99, np.uint8))
+    own = read_own("mine", params(size=[4, 4], resize=how))
+    assert own.train.shape == (6, 4, 4)
+    assert own.train[[0]][0, 2].tolist() == expected
+    assert "Set data.size in params.yaml" in refusal()
+
+
+BAD = {
+    "no folder": (lambda mine: rename(mine / "train", "pictures"), "data/sets/mine: has no folder train/<class>/"),
+    "no class": (lambda mine: [rename(each, f".{each.name}") for each in (mine / "train").iterdir()], "has no class"),
+    "one class": (lambda mine: rename(mine / "train/dog", ".dog"), "train: has one class alone"),
+    "an empty class": (lambda mine: (mine / "train/cow").mkdir(), "data/sets/mine/train/cow: has no picture"),
+    "a picture beside the classes": (
+        lambda mine: draw(mine / "train/1.png", np.zeros((6, 4), np.uint8)),
+        "data/sets/mine/train/1.png: is no folder",
+    ),
+    "a folder in a class": (lambda mine: (mine / "train/cat/more").mkdir(), "train/cat/more: is no file"),
+    "no picture": (
+        lambda mine: (mine / "train/cat/notes.txt").write_text("fluffy"),
+        "train/cat/notes.txt: cannot be read as a picture: no picture of a known format",
+    ),
+    "cut off": (
+        lambda mine: cut_off(draw(mine / "train/cat/3.png", RANDOM.integers(0, 256, (6, 4, 3), dtype=np.uint8))),
+        "train/cat/3.png: cannot be read as a picture",
+    ),
+    "a bomb": (lambda mine: bomb(mine / "train/cat/3.png"), "train/cat/3.png: has more than 89,478,485 pixels"),
+    "names alike": (
+        lambda mine: draw(mine / "train/Cat/1.png", np.zeros((6, 4), np.uint8)),
+        "data/sets/mine/train/cat: differs from Cat in upper and lower case only",
+    ),
+    "a link out of it": (
+        lambda mine: (mine / "train/cat/1.png").symlink_to("/etc/hostname"),
+        "train/cat/1.png: is a link that leads out of data/sets/mine",
+    ),
+    "a class that is a link": (
+        lambda mine: (mine / "train/cow").symlink_to("/etc"),
+        "train/cow: is a link that leads out of",
+    ),
+    "too many classes": (
+        lambda mine: [draw(mine / f"train/{number}/1.png", np.zeros((6, 4), np.uint8)) for number in range(255)],
+        "train: has 257 classes",
+    ),
+}
+
+
+def rename(path: Path, name: str) -> None:
+    path.rename(path.with_name(name))
+
+
+def cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:80])
+
+
+def bomb(path: Path) -> None:
+    Image.new("1", (20_000, 20_000)).save(path)
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_what_is_no_data_set_is_named_with_a_remedy(mine, bad):
+    damage, reason = BAD[bad]
+    damage(mine)
+    assert reason in refusal()
+
+
+def write_idx(path: Path, values: np.ndarray) -> None:
+    content = bytes((0, 0, 8, values.ndim)) + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+
+IMAGES, LABELS = RANDOM.integers(0, 256, (6, 5, 5), dtype=np.uint8), np.array([1, 2, 1, 2, 1, 2], np.uint8)
+
+
+@pytest.fixture
+def arrays(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (SETS / "mine").mkdir(parents=True)
+    return SETS / "mine"
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_idx_files_are_a_data_set_whatever_stands_before_their_names(arrays, suffix):
+    for split in ("train", "test"):
+        write_idx(arrays / f"emnist-{split}-images-idx3-ubyte{suffix}", IMAGES)
+        write_idx(arrays / f"emnist-{split}-labels-idx1-ubyte{suffix}", LABELS)
+    own = read_own("mine", params())
+    assert own.class_names == ["1", "2"]
+    assert own.train.labels.tolist() == [0, 1, 0, 1, 0, 1]
+    np.testing.assert_array_equal(own.test[range(6)], IMAGES)
+    (arrays / "classes.txt").write_text("a\nb\n")
+    assert read_own("mine", params()).class_names == ["a", "b"]
+    (arrays / "classes.txt").write_text("a\n")
+    assert "classes.txt: 1 lines for the 2 classes" in refusal()
+
+
+def test_numpy_arrays_in_colour_are_a_data_set(arrays):
+    np.save(arrays / "train_images.npy", RANDOM.integers(0, 256, (6, 5, 5, 3), dtype=np.uint8))
+    np.save(arrays / "train_labels.npy", LABELS.astype(np.int64))
+    own = read_own("mine", params(size=[3, 3]))
+    assert own.train[range(6)].shape == own.train.shape == (6, 3, 3, 3)
+    assert own.test is None
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "reason"),
+    [
+        (IMAGES / 255, LABELS, "train_images.npy: float64 of shape (6, 5, 5)"),
+        (IMAGES, LABELS[:5], "train_labels.npy: uint8 of shape (5,) for images of shape (6, 5, 5)"),
+        (IMAGES, LABELS / 2, "train_labels.npy: float64"),
+        (IMAGES, np.zeros(6, int), "train_labels.npy: has one class alone"),
+    ],
+)
+def test_arrays_that_are_no_images_and_labels_are_named(arrays, images, labels, reason):
+    np.save(arrays / "train_images.npy", images)
+    np.save(arrays / "train_labels.npy", labels)
+    assert reason in refusal()
+
+
+def test_an_idx_file_that_is_cut_off_is_named(arrays):
+    write_idx(arrays / "train-images-idx3-ubyte", IMAGES)
+    write_idx(arrays / "train-labels-idx1-ubyte", LABELS)
+    path = arrays / "train-images-idx3-ubyte"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "train-images-idx3-ubyte: cannot be read: not the 150 values of its shape (6, 5, 5)" in refusal()
