@@ -1,6 +1,7 @@
 """Temporary experiments of DVC: the pipeline with other params, outside the workspace."""
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,10 @@ import dvc.api
 from dvc.exceptions import DvcException
 
 from commands.dvc_console import run_dvc
+from stages.dataset.catalogue import SETS
 from stages.params.views import check_params
 from stages.params.yaml_file import read_yaml
-from stages.paths import METRICS
+from stages.paths import METRICS, PARAMS
 from stages.process.errors import UserError, one_line
 
 RECIPES = Path("recipes")
@@ -24,6 +26,7 @@ def run_experiment(name: str, params: dict[str, Any]) -> dict[str, dict[str, flo
     """
     # DVC would report a mistake in its own words, and only when the stage that it concerns has its turn.
     check_params(params)
+    _check_tracked(str(params.get("data.name", read_yaml(PARAMS)["data"]["name"])))
     # The name may be free: then DVC complains, and that is all right.
     run_dvc("exp", "remove", "--quiet", name, quiet=True)
     changes = [part for key, value in params.items() for part in ("--set-param", f"{key}={_hydra(value)}")]
@@ -36,6 +39,17 @@ def run_experiment(name: str, params: dict[str, Any]) -> dict[str, dict[str, flo
         return dvc.api.metrics_show(str(METRICS), rev=name)
     except DvcException as error:
         raise UserError(f"experiment {name}: no metrics: {one_line(error)}") from None
+
+
+def _check_tracked(name: str) -> None:
+    """Raise `UserError` for a data set that the copy of the repository, in which the experiment runs, would lack."""
+    folder = SETS / name
+    listed = subprocess.run(("git", "ls-files", "--", folder.as_posix()), check=True, capture_output=True, text=True)
+    if not listed.stdout and not folder.with_name(f"{name}.dvc").exists():
+        raise UserError(
+            f"{folder}: neither Git nor DVC tracks it, so an experiment would not have it\n"
+            f"uv run dvc add {folder} keeps it in DVC."
+        )
 
 
 def model_md5(name: str, path: Path) -> str | None:

@@ -16,7 +16,7 @@ from stages.dataset.prepared import DatasetInfo, Split, load_info, load_split
 from stages.dataset.scaling import scaled
 from stages.exploration.embeddings import COMPONENTS, outliers, principal_components, purity, umap_embedding
 from stages.exploration.figures import draw_class_counts, draw_explained_variance, draw_points
-from stages.figures import draw_tiles
+from stages.figures import MOST_CLASSES, draw_tiles
 from stages.params.schema import Explore
 from stages.params.views import ExploreParams, load_params
 from stages.paths import EXPLORE
@@ -53,17 +53,23 @@ def _show_classes(folder: Path, splits: dict[str, Split], info: DatasetInfo) -> 
 def _show_images(folder: Path, training: Split, components: np.ndarray, info: DatasetInfo) -> None:
     names = info.class_names
     of_class = [np.flatnonzero(training.labels == label) for label in range(len(names))]
-    far = outliers(components, training.labels, IMAGES_PER_CLASS)
+    # Rows of one length.
+    columns = min(IMAGES_PER_CLASS, *map(len, of_class))
+    far = outliers(components, training.labels, columns)
     means = np.stack([training.images[members].mean(axis=0) for members in of_class])
-    draw_tiles(means, names, folder / "mean_images.png", f"{info.dataset}: mean image of each class", columns=5)
-    first = [members[:IMAGES_PER_CLASS] for members in of_class]
-    farthest = [far.loc[far["class"] == label, "index"] for label in range(len(names))]
+    square = max(5, int(np.sqrt(len(names))))
+    draw_tiles(means, names, folder / "mean_images.png", f"{info.dataset}: mean image of each class", square)
+    shown = range(min(len(names), MOST_CLASSES))
+    first = [of_class[label][:columns] for label in shown]
+    farthest = [far.loc[far["class"] == label, "index"] for label in shown]
     drawn = (("examples", first, "training images"), ("outliers", farthest, "farthest from their class"))
     for file, rows, words in drawn:
         # A row for each class, whose name stands over its first image.
-        captions = [text for name, row in zip(names, rows, strict=True) for text in (name, *[""] * (len(row) - 1))]
+        captions = [text for label in shown for text in (names[label], *[""] * (columns - 1))]
         images, path = training.images[np.concatenate(rows)], folder / f"{file}.png"
-        draw_tiles(images, captions, path, f"{info.dataset}: {words}", columns=IMAGES_PER_CLASS)
+        if len(shown) < len(names):
+            words += f", the first {len(shown)} of {len(names)} classes"
+        draw_tiles(images, captions, path, f"{info.dataset}: {words}", columns)
     far["class"] = far["class"].map(dict(enumerate(names)))
     far.round(4).to_csv(folder / "outliers.csv", index=False)
 

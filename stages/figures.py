@@ -1,6 +1,7 @@
 """Drawing: colours, image tiles, and PNG files whose bytes depend on the data alone."""
 
 import io
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from PIL import Image
 
 # All eyes tell blue and orange apart.
 BLUE, ORANGE, GREY = "#0072b2", "#e69f00", "#d0d0d0"
-# Inches from one image to the next.
-TILE = 1.2
+# More classes than that have no number, name or panel of their own in a figure.
+MOST_CLASSES = 20
+# Inches from one image to the next, and the characters of a caption that fit between.
+TILE, CAPTION = 1.2, 16
 plt.rcParams.update(
     {"figure.dpi": 110, "savefig.bbox": "tight", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 )
@@ -38,7 +41,10 @@ def draw_tiles(
     count, (height, width) = len(images), images.shape[1:3] if isinstance(images, np.ndarray) else images[0].shape[:2]
     columns = max(1, min(columns, count))
     rows = max(1, -(-count // columns))
-    gap, head = width / 8, height / 4 if captions else height / 8
+    if any(len(caption) > CAPTION for caption in captions):
+        captions = [textwrap.fill(caption, CAPTION) for caption in captions]
+    lines = 1 + max((caption.count("\n") for caption in captions), default=0)
+    gap, head = width / 8, lines * height / 4 if captions else height / 8
     figure, axis = plt.subplots(figsize=(columns * TILE, rows * TILE * (height + head) / (width + gap) + 0.4))
     axis.axis("off")
     # Large ones are drawn smaller than they are.
@@ -52,7 +58,9 @@ def draw_tiles(
         else:
             axis.imshow(image, "gray_r", vmin=0, vmax=1, interpolation=drawn, extent=extent)
         if captions:
-            axis.text(left + width / 2, top + head * 0.8, captions[index], ha="center", va="bottom", fontsize=7.5)
+            axis.text(
+                left + width / 2, top + head - height / 20, captions[index], ha="center", va="bottom", fontsize=7.5
+            )
     axis.set(xlim=(0, columns * (width + gap) - gap), ylim=(rows * (height + head), 0), aspect="equal")
     if not count:
         axis.text(0.5, 0.5, "none", ha="center", va="center", transform=axis.transAxes)

@@ -7,11 +7,14 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import ConfusionMatrixDisplay
 
-from stages.figures import BLUE, ORANGE, save
+from stages.figures import BLUE, MOST_CLASSES, ORANGE, save
 
 
 def draw_confusion_matrix(matrix: np.ndarray, names: list[str], path: Path, title: str) -> None:
-    """Draw counts (actual, predicted); the colour is the share of the actual class."""
+    """Draw counts (actual, predicted); the colour is the share of the actual class.
+
+    Of more than `MOST_CLASSES` classes there are no numbers: confusion_matrix.csv has them.
+    """
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     figure, axis = plt.subplots(figsize=(6.2, 5.6), layout="constrained")
     display = ConfusionMatrixDisplay(matrix, display_labels=names)
@@ -20,12 +23,14 @@ def draw_confusion_matrix(matrix: np.ndarray, names: list[str], path: Path, titl
     display.im_.set_data(np.sqrt(share))
     display.im_.set_clim(0, 1)
     for row, column in np.ndindex(matrix.shape):
-        if matrix[row, column]:
+        if matrix[row, column] and len(names) <= MOST_CLASSES:
             style = {"fontsize": 8, "color": "white" if share[row, column] > 0.25 else "black"}
             axis.text(column, row, f"{matrix[row, column]}", ha="center", va="center", **style)
     axis.set(xlabel="predicted", ylabel="actual", title=title)
     axis.spines[:].set_visible(False)
-    if max(map(len, names)) > 2:
+    if len(names) > MOST_CLASSES:
+        axis.set(xticks=[], yticks=[], xlabel=f"predicted: {len(names)} classes in the order of their names")
+    elif max(map(len, names)) > 2:
         axis.tick_params(axis="x", rotation=45)
         plt.setp(axis.get_xticklabels(), ha="right", rotation_mode="anchor")
     save(figure, path)

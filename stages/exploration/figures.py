@@ -6,12 +6,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from stages.figures import BLUE, GREY, save
+from stages.figures import BLUE, GREY, MOST_CLASSES, save
 
 
 def draw_class_counts(counts: pd.DataFrame, path: Path, dataset: str) -> None:
     """Draw `counts`, one row per class and one column per split."""
-    figure, axes = plt.subplots(1, counts.shape[1], figsize=(10, 3.2), sharey=True, layout="constrained")
+    size = (10, max(3.2, 0.16 * len(counts)))
+    figure, axes = plt.subplots(1, counts.shape[1], figsize=size, sharey=True, layout="constrained")
     for axis, split in zip(axes, counts, strict=True):
         bars = axis.barh(counts.index, counts[split], color=BLUE)
         axis.bar_label(bars, padding=2, fontsize=7)
@@ -37,7 +38,8 @@ def draw_explained_variance(ratio: np.ndarray, path: Path, title: str) -> None:
 def draw_points(points: np.ndarray, labels: np.ndarray, names: list[str], path: Path, title: str, seed: int) -> None:
     """Draw points (n, 2): all in one panel in random order, and each class alone before all the others.
 
-    In the order of the classes the last ones would cover the first and look better separated than they are.
+    In the order of the classes the last ones would cover the first and look better separated than they are. Of more
+    than `MOST_CLASSES` classes there is the one panel alone.
     """
     order = np.random.default_rng(seed).permutation(len(points))
     points, labels = points[order], labels[order]
@@ -46,7 +48,8 @@ def draw_points(points: np.ndarray, labels: np.ndarray, names: list[str], path: 
     # Hard edges: thousands of soft ones make a file of half a megabyte.
     dots = {"linewidths": 0, "antialiased": False}
     figure = plt.figure(figsize=(12, 5), layout="constrained")
-    columns = -(-len(names) // 2)
+    alone = names if len(names) <= MOST_CLASSES else []
+    columns = -(-len(alone) // 2)
     grid = figure.add_gridspec(2, columns + 4)
     together = figure.add_subplot(grid[:, :4])
     together.scatter(*points.T, s=size, c=colors(labels % colors.N), **dots)
@@ -54,7 +57,7 @@ def draw_points(points: np.ndarray, labels: np.ndarray, names: list[str], path: 
         middle = np.median(points[labels == label], axis=0)
         box = {"fc": "white", "ec": "none", "alpha": 0.7, "pad": 1}
         together.annotate(name, middle, ha="center", va="center", weight="bold", bbox=box)
-    for label, name in enumerate(names):
+    for label, name in enumerate(alone):
         axis = figure.add_subplot(grid[label // columns, 4 + label % columns])
         own = labels == label
         axis.scatter(*points[~own].T, s=size / 2, color=GREY, **dots)
