@@ -9,6 +9,7 @@ import sys
 from urllib.parse import quote
 
 from stages.process.errors import UserError, one_line, without_credentials
+from stages.process.lifetime import interrupts_deferred
 from stages.tracking.beside import publishing_the_rest
 from stages.tracking.identity import latest_runs
 from stages.tracking.store import connect, tracking_uri
@@ -45,14 +46,18 @@ def run(arguments: argparse.Namespace) -> None:
     where = ("--host", arguments.host, "--port", str(arguments.port), "--uvicorn-opts", "--log-level warning")
     # One person looks: MLflow's own four would start four times, and the first page wait for it.
     command = (sys.executable, "-m", "mlflow", "ui", "--workers", "1", *where)
-    server = subprocess.Popen(command, env={**quiet, **os.environ, **store})
+    server = None
     try:
+        # Else one that comes in the middle of it would leave a server that nobody knows.
+        with interrupts_deferred():
+            server = subprocess.Popen(command, env={**quiet, **os.environ, **store})
         code = server.wait()
     except KeyboardInterrupt:
         code = 0
     finally:
-        server.terminate()
-        server.wait()
+        if server:
+            server.terminate()
+            server.wait()
     if code:
         raise UserError(f"MLflow's server ended with exit code {code}; its messages are above")
 

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from stages.dataset.catalogue import TRAIN_IMAGES
+from stages.dataset.catalogue import TRAIN_IMAGES, images_and_labels
 from stages.dataset.idx import read_idx
+from stages.fingerprints import file_md5
 from tests.conftest import Clone
 from tests.project import OFFLINE
 
@@ -62,3 +64,50 @@ def test_a_sample_too_small_for_the_validation_share_is_an_error_with_the_key(cl
     output = preprocess(clone, check=False)
     assert "preprocess.validation_fraction: 0.001" in output
     assert "Traceback" not in output
+
+
+def test_the_same_images_as_png_files_are_the_same_bytes(raw):
+    raw.set_params({"preprocess.deskew": False})
+    preprocess(raw)
+    prepared = raw.folder / "data/prepared"
+    before = {path.name: file_md5(path) for path in prepared.glob("*.npy")}
+    for split, count in (("train", 1437), ("test", 360)):
+        images_file, labels_file = images_and_labels(split)
+        images = read_idx(raw.folder / "data/raw" / images_file, (count, 8, 8))
+        labels = read_idx(raw.folder / "data/raw" / labels_file, (count,))
+        for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+            path = raw.folder / f"data/sets/mine/{split}/{label}/{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path)
+    raw.set_params({"data.name": "mine"})
+    raw.run("python", "-m", "stages.download")
+    assert "mine: 1,293 training, 144 validation and 360 test images of 8x8, 10 classes" in preprocess(raw)
+    assert {path.name: file_md5(path) for path in prepared.glob("*.npy")} == before
+
+
+def test_without_a_test_folder_a_share_is_split_off_and_what_stands_in_both_is_said(clone):
+    folder = clone.folder / "data/sets/mine"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (100, 8, 8, 3), dtype=np.uint8), np.arange(100) % 2
+    images[50:] = images[0]
+    np.save(folder / "train_images.npy", images)
+    np.save(folder / "train_labels.npy", labels)
+    clone.set_params({"data.name": "mine", "data.test_fraction": 0.3})
+    clone.run("python", "-m", "stages.download")
+    output = preprocess(clone)
+    assert "mine: 63 training, 7 validation and 30 test images of 8x8, in colour, 2 classes" in output
+    assert "test images have the pixels of a training or validation image" in output
+    assert load(clone, "test_labels").sum() == 15
+
+
+def test_data_that_the_models_do_not_fit_are_refused_before_anything_is_replaced(clone):
+    folder = clone.folder / "data/sets/mine"
+    folder.mkdir()
+    np.save(folder / "train_images.npy", np.random.default_rng(0).integers(0, 256, (100, 3, 3), dtype=np.uint8))
+    np.save(folder / "train_labels.npy", np.arange(100) % 2)
+    clone.set_params({"data.name": "mine"})
+    clone.run("python", "-m", "stages.download")
+    output = preprocess(clone, check=False)
+    assert "error: params.yaml: train.cnn.blocks.1: its filters and pooling do not fit the 2x2 maps" in output
+    assert not (clone.folder / "data/prepared").exists()

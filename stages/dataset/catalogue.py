@@ -59,8 +59,11 @@ PACKAGED = {
 
 
 def dataset_names() -> list[str]:
-    """Return the names of all data sets, the project's own and the user's."""
-    return sorted(path.name for path in SETS.glob("*") if path.is_dir() and not path.name.startswith("."))
+    """Return the names of all data sets, the project's own and the user's; raises `UserError` where there is none."""
+    names = sorted(path.name for path in SETS.glob("*") if path.is_dir() and not path.name.startswith("."))
+    if not names:
+        raise UserError(f"{SETS}: has no data set\nGet them back with git checkout {SETS}")
+    return names
 
 
 def load_dataset(name: str) -> Dataset | None:

@@ -11,7 +11,7 @@ NONE = {"shift": 0.0, "rotation": 0.0, "zoom": 0.0, "shear": 0.0, "elastic": 0.0
 
 def augment(images: np.ndarray, seed: int = 0, **limits: float) -> np.ndarray:
     params = Params(**{**NONE, **limits})
-    return Augmentation(params, *images.shape[1:])(images, np.random.default_rng(seed))
+    return Augmentation(params, *images.shape[1:3])(images, np.random.default_rng(seed))
 
 
 def blob(height: int = 28, width: int = 28, count: int = 200) -> np.ndarray:
@@ -97,3 +97,20 @@ def test_the_generator_alone_decides():
     limits = {"shift": 0.1, "rotation": 10.0, "elastic": 0.05}
     np.testing.assert_array_equal(augment(images, 1, **limits), augment(images, 1, **limits))
     assert (augment(images, 1, **limits) != augment(images, 2, **limits)).any()
+
+
+def test_a_flip_exchanges_left_and_right_of_half_of_the_images():
+    images = np.random.default_rng(0).random((200, 6, 5, 3)).astype(np.float32)
+    changed = augment(images, flip=True)
+    kept = (changed == images).all(axis=(1, 2, 3))
+    flipped = np.isclose(changed, images[:, :, ::-1], atol=1e-6).all(axis=(1, 2, 3))
+    assert (kept ^ flipped).all()
+    assert 70 < kept.sum() < 130
+
+
+def test_the_channels_of_a_colour_move_together():
+    grey = np.random.default_rng(0).random((5, 9, 9)).astype(np.float32)
+    limits = {"shift": 0.1, "rotation": 20.0, "elastic": 0.05}
+    coloured = augment(np.stack([grey, grey, grey], axis=3), **limits)
+    for channel in range(3):
+        np.testing.assert_allclose(coloured[..., channel], augment(grey, **limits), atol=1e-6)

@@ -114,12 +114,14 @@ BLOCKS = [{**block(7, 1), "kernel_size": 5, "strides": 2, "padding": "same"}, bl
         (build_cnn, section("cnn", blocks=BLOCKS, hidden_units=[13], global_pooling="max")),
     ],
 )
-@pytest.mark.parametrize("side", [28, 19])
-def test_the_schema_counts_the_weights_and_values_that_the_network_has(build, params, side):
-    network = build(params, side, side, 10)
+@pytest.mark.parametrize(("side", "channels"), [(28, 1), (19, 3)])
+def test_the_schema_counts_the_weights_and_values_that_the_network_has(build, params, side, channels):
+    network = build(params, side, side, 10, channels)
     kernels = [layer.kernel for layer in network.layers if hasattr(layer, "kernel")]
-    values = side**2 + sum(prod(layer.output.shape[1:]) for layer in network.layers if hasattr(layer, "kernel"))
+    values = channels * side**2 + sum(
+        prod(layer.output.shape[1:]) for layer in network.layers if hasattr(layer, "kernel")
+    )
     if build is build_cnn:
         # The dense part gets another array.
         values += next(kernel for kernel in kernels if len(kernel.shape) == 2).shape[0]
-    assert params.size(side, 10) == (sum(prod(kernel.shape) for kernel in kernels), values)
+    assert params.size(side, side, channels, 10) == (sum(prod(kernel.shape) for kernel in kernels), values)

@@ -21,7 +21,7 @@ TRAINING, VALIDATION = Split(IMAGES[:150], LABELS[:150]), Split(IMAGES[150:], LA
 
 def run(seed: int = 0, **changes):
     keras.utils.set_random_seed(seed)
-    changes = {"hidden_units": [8], "epochs": 4, "min_steps": None, "batch_size": 16, **changes}
+    changes = {"hidden_units": [8], "epochs": 4, "min_steps": None, "batch_size": 16, "test_time_shift": 0, **changes}
     params = section("mlp", **changes)
     network = build_mlp(params, 4, 4, 3)
     epochs = []

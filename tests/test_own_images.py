@@ -1,0 +1,39 @@
+"""Pictures in colour through the whole pipeline, with the words of docs/your-own-images.md alone."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.project import MODELS, STAGES, metrics, ran, runs
+
+COLOURS = {"red": (200, 30, 30), "green": (30, 180, 30), "blue": (40, 40, 220)}
+
+
+@pytest.mark.long
+def test_a_folder_of_coloured_pictures_of_many_sizes_is_a_data_set(clone):
+    random = np.random.default_rng(0)
+    for name, colour in COLOURS.items():
+        for number in range(60):
+            size = random.integers(12, 40, 2)
+            picture = random.integers(0, 80, (*size, 3)).astype(np.uint8)
+            picture[3:-3, 3:-3] = colour
+            path = clone.folder / f"data/sets/patches/train/{name}/{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(path)
+    clone.set_params({"data.name": "patches", "data.size": [12, 16], "train.mlp.augmentation.flip": True})
+    done = clone.run("mnist", "recipe", "fast", check=False)
+    assert "error: data/sets/patches: neither Git nor DVC tracks it" in done.stdout
+    assert ran(clone.run("dvc", "repro").stdout) == STAGES
+    for model, name in MODELS.items():
+        (run,) = runs(clone, "patches")[name]
+        assert run.info.status == "FINISHED"
+        if model != "random_forest":
+            # The forest sees edges alone.
+            assert metrics(clone)[model]["test_accuracy"] > 0.9
+    info = json.loads((clone.folder / "data/prepared/dataset.json").read_text())
+    assert (info["height"], info["width"], info["channels"]) == (12, 16, 3)
+    # Another data set's pictures run nothing.
+    (clone.folder / "data/sets/others/train").mkdir(parents=True)
+    assert "up to date" in clone.run("dvc", "status").stdout
