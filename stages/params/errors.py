@@ -75,7 +75,7 @@ def _locate(loc: tuple, schema: Section) -> tuple[str, Section, str | None]:
         if keyed:
             # A name that the user gives to a section.
             keyed = False
-            parts.append(str(part))
+            parts.append(_shorten(part, bare=True))
             continue
         if section is None or part not in section.model_fields:
             break
