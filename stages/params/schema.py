@@ -223,9 +223,9 @@ class Train(Section):
 class Accuracies(Section):
     """A model without a minimum need not be named."""
 
-    mlp: Fraction | None = None
-    cnn: Fraction | None = None
-    random_forest: Fraction | None = None
+    mlp: optional(Fraction) = None
+    cnn: optional(Fraction) = None
+    random_forest: optional(Fraction) = None
 
 
 class Gate(Section):
