@@ -95,17 +95,8 @@ def test_mlflow_shows_the_runs_their_comparison_and_a_confusion_matrix(reproduce
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     # Without `mnist ui` too: MLflow finds the store where it stands. tests/commands/test_ui.py has the other.
-    with serving(
-        reproduced,
-        "mlflow",
-        "ui",
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-        url=url,
-        MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",
-    ):
+    command = ("mlflow", "ui", "--port", str(port), "--workers", "1")
+    with serving(reproduced, *command, url=url, MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"):
         page.set_default_timeout(60_000)
         newest = {name: runs(reproduced)[name][0] for name in MODELS.values()}
         experiment = newest["cnn"].info.experiment_id

@@ -35,11 +35,9 @@ class Arrays:
 
     def __getitem__(self, chosen: Iterable[int]) -> np.ndarray:
         images = np.asarray(self.raw[chosen])
-        return (
-            images
-            if images.shape[1:3] == self.size
-            else np.stack([resized(each, self.size, self.how) for each in images])
-        )
+        if images.shape[1:3] == self.size:
+            return images
+        return np.stack([resized(each, self.size, self.how) for each in images])
 
 
 def find_arrays(folder: Path, split: str) -> tuple[Path, Path] | None:

@@ -74,9 +74,9 @@ def load_dataset(name: str) -> Dataset | None:
     path = SETS / name / SOURCE
     if SOURCE not in os.listdir(SETS / name):
         return None
-    content = read_yaml(path)
     if name in PACKAGED:
         return PACKAGED[name]
+    content = read_yaml(path)
     try:
         return TypeAdapter(Dataset).validate_json(json.dumps({"name": name, **content}), strict=True)
     except (TypeError, ValidationError) as error:

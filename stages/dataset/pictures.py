@@ -79,13 +79,11 @@ def find_pictures(folder: Path, names: list[str]) -> tuple[list[Path], np.ndarra
     They are ordered by file name, its numbers as numbers, and then by class. Raises `UserError` for a class without
     pictures, and for what is no file.
     """
-    root = folder.parent.resolve()
     found = []
     for label, name in enumerate(names):
         entries = _entries(folder / name)
         for entry in entries:
-            if entry.is_symlink() and not entry.resolve().is_relative_to(root):
-                raise UserError(f"{entry}: is a link that leads out of {folder.parent}\nPut a copy in its place.")
+            _check_inside(entry, folder.parent)
             if not entry.is_file():
                 raise UserError(
                     f"{entry}: is no file\nPut the pictures of a class into one folder, without others in it."
@@ -121,11 +119,16 @@ def looked_at(
 
 
 def _entries(folder: Path) -> list[Path]:
-    if folder.is_symlink() and not folder.resolve().is_relative_to(folder.parent.resolve()):
-        raise UserError(f"{folder}: is a link that leads out of {folder.parent}\nPut a copy in its place.")
+    _check_inside(folder, folder.parent)
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries]
     return [folder / name for name in names if not name.startswith(".") and name.lower() not in NO_PICTURES]
+
+
+def _check_inside(path: Path, folder: Path) -> None:
+    """Raise `UserError` for a link that leads out of `folder`."""
+    if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{path}: is a link that leads out of {folder}\nPut a copy in its place.")
 
 
 def _natural(name: str) -> list[tuple[int, int | str]]:
