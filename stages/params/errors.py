@@ -69,11 +69,8 @@ def _locate(loc: tuple, schema: Section) -> tuple[str, Section, str | None]:
     parts: list[str] = []
     owner, name, keyed = schema, None, False
     for part in loc:
-        if isinstance(part, int):
-            parts.append(str(part))
-            continue
-        if keyed:
-            # A name that the user gives to a section.
+        if keyed or isinstance(part, int):
+            # A name that the user gives to a section, or the place of an item in a list.
             keyed = False
             parts.append(_shorten(part, bare=True))
             continue
@@ -110,7 +107,7 @@ def _unknown_key(loc: tuple, schema: Section) -> tuple[str, str]:
     for part in parents:
         if part in section.model_fields:
             section = subsection(section.model_fields[part].annotation) or section
-    parent = "".join(f"{part}." for part in parents)
+    parent = "".join(f"{_shorten(part, bare=True)}." for part in parents)
     names = list(section.model_fields)
     near = [parent + name for name in difflib.get_close_matches(key.lower(), names, n=1, cutoff=0.65)]
     if not near:

@@ -221,6 +221,13 @@ def test_what_is_wrong_with_the_file_itself_is_named(params_file, content, reaso
     assert reason in refusal(params_file, content)
 
 
+@pytest.mark.parametrize("name", ["9" * 900, "-1", "x" * 900, '"\\e[2J"', "null"])
+def test_a_name_under_the_minima_is_named_in_short(params_file, name):
+    for below in ("mlp: 2", "null: null"):
+        wrong = TEXT.replace("    mnist:\n", f"    {name}:\n      {below}\n    mnist:\n", 1)
+        assert "gate.minimum_accuracy." in refusal(params_file, wrong)
+
+
 @pytest.mark.parametrize("tag", OBJECTS)
 def test_a_tag_builds_no_object(params_file, tag):
     assert "not valid YAML" in refusal(params_file, TEXT.replace("  seed: 0", f"  seed: {tag}", 1))
