@@ -16,6 +16,7 @@ from stages.dataset.prepared import DatasetInfo, Split, load_info, load_split
 from stages.dataset.scaling import scaled
 from stages.exploration.embeddings import COMPONENTS, outliers, principal_components, purity, umap_embedding
 from stages.exploration.figures import draw_class_counts, draw_explained_variance, draw_points
+from stages.exploration.sample import sampled
 from stages.figures import MOST_CLASSES, draw_tiles
 from stages.params.schema import Explore
 from stages.params.views import ExploreParams, load_params
@@ -29,14 +30,16 @@ def main() -> None:
     params = load_params(ExploreParams).explore
     info = load_info()
     splits = {name: load_split(name) for name in ("train", "validation", "test")}
-    training = Split(scaled(splits["train"].images), np.asarray(splits["train"].labels))
+    chosen, sample = sampled(splits["train"], IMAGES_PER_CLASS, params.seed)
+    if len(chosen) < len(splits["train"].labels):
+        print(f"explore: a sample of {len(chosen):,} of the training images", flush=True)
 
     with replaced(EXPLORE) as folder:
         _show_classes(folder, splits, info)
-        components, ratio = principal_components(training.images, COMPONENTS)
-        _show_images(folder, training, components, info)
+        components, ratio = principal_components(sample.images, COMPONENTS)
+        _show_images(folder, splits["train"], chosen, sample, components, info)
         _show_variance(folder, ratio, info)
-        _show_points(folder, training, components, info, params)
+        _show_points(folder, sample, components, info, params)
 
 
 def _show_classes(folder: Path, splits: dict[str, Split], info: DatasetInfo) -> None:
@@ -50,23 +53,27 @@ def _show_classes(folder: Path, splits: dict[str, Split], info: DatasetInfo) -> 
     print(counts.to_string())
 
 
-def _show_images(folder: Path, training: Split, components: np.ndarray, info: DatasetInfo) -> None:
+def _show_images(
+    folder: Path, training: Split, chosen: np.ndarray, sample: Split, components: np.ndarray, info: DatasetInfo
+) -> None:
+    """Draw means, examples and outliers of the `sample`, which are the `chosen` of the `training` images."""
     names = info.class_names
-    of_class = [np.flatnonzero(training.labels == label) for label in range(len(names))]
+    of_class = [np.flatnonzero(sample.labels == label) for label in range(len(names))]
     # Rows of one length.
     columns = min(IMAGES_PER_CLASS, *map(len, of_class))
-    far = outliers(components, training.labels, columns)
-    means = np.stack([training.images[members].mean(axis=0) for members in of_class])
+    far = outliers(components, sample.labels, columns)
+    far["index"] = chosen[far["index"]]
+    means = np.stack([sample.images[members].mean(axis=0) for members in of_class])
     square = max(5, int(np.sqrt(len(names))))
     draw_tiles(means, names, folder / "mean_images.png", f"{info.dataset}: mean image of each class", square)
     shown = range(min(len(names), MOST_CLASSES))
-    first = [of_class[label][:columns] for label in shown]
+    first = [chosen[of_class[label][:columns]] for label in shown]
     farthest = [far.loc[far["class"] == label, "index"] for label in shown]
     drawn = (("examples", first, "training images"), ("outliers", farthest, "farthest from their class"))
     for file, rows, words in drawn:
         # A row for each class, whose name stands over its first image.
         captions = [text for label in shown for text in (names[label], *[""] * (columns - 1))]
-        images, path = training.images[np.concatenate(rows)], folder / f"{file}.png"
+        images, path = scaled(training.images[np.concatenate(rows)]), folder / f"{file}.png"
         if len(shown) < len(names):
             words += f", the first {len(shown)} of {len(names)} classes"
         draw_tiles(images, captions, path, f"{info.dataset}: {words}", columns)
@@ -82,24 +89,24 @@ def _show_variance(folder: Path, ratio: np.ndarray, info: DatasetInfo) -> None:
     draw_explained_variance(ratio, folder / "explained_variance.png", title)
 
 
-def _show_points(folder: Path, training: Split, components: np.ndarray, info: DatasetInfo, params: Explore) -> None:
-    """Draw the images in the plane, and measure on a sample how well each space separates the classes."""
-    names, count = info.class_names, len(training.labels)
+def _show_points(folder: Path, images: Split, components: np.ndarray, info: DatasetInfo, params: Explore) -> None:
+    """Draw the images in the plane, and measure on some of them how well each space separates the classes."""
+    names, count = info.class_names, len(images.labels)
     plane = components[:, :2]
     title = f"{info.dataset}: two principal components of {count:,} images"
-    draw_points(plane, training.labels, names, folder / "pca.png", title, params.seed)
+    draw_points(plane, images.labels, names, folder / "pca.png", title, params.seed)
 
     random = np.random.default_rng(params.seed)
     sample = np.sort(random.choice(count, min(params.sample_size, count), replace=False))
-    labels = training.labels[sample]
+    labels = images.labels[sample]
     spaces = {
-        "pixels": training.images[sample].reshape(len(sample), -1),
+        "pixels": images.images[sample].reshape(len(sample), -1),
         f"{components.shape[1]} principal components": components[sample],
         "2 principal components": plane[sample],
     }
     if params.umap:
         print(f"explore: UMAP of {len(sample):,} images …", flush=True)
-        spaces["UMAP"] = umap_embedding(training.images[sample], params.seed)
+        spaces["UMAP"] = umap_embedding(images.images[sample], params.seed)
         title = f"{info.dataset}: UMAP of {len(sample):,} images"
         draw_points(spaces["UMAP"], labels, names, folder / "umap.png", title, params.seed)
     table = pd.DataFrame({space: purity(points, labels) for space, points in spaces.items()}).T.round(4)

@@ -16,6 +16,7 @@ from stages.dataset.fallback import SAMPLES
 from stages.dataset.folders import replaced
 from stages.dataset.idx import IdxError, read_idx
 from stages.dataset.images import prepare
+from stages.dataset.imbalance import imbalance
 from stages.dataset.own import Images, read_own
 from stages.dataset.prepared import DatasetInfo, save_info, split_writer
 from stages.params.views import PreprocessParams, check_fit, load_params
@@ -66,6 +67,8 @@ def main() -> None:
         save_info(folder, info)
     if repeated := len(np.intersect1d(seen["test"], np.concatenate([seen["train"], seen["validation"]]))):
         warn(f"{repeated:,} test images have the pixels of a training or validation image: they say nothing new")
+    if sentence := imbalance(np.bincount(train.labels[learnt[kept]], minlength=len(names)), names):
+        warn(f"class imbalance: {sentence}")
     colour = ", in colour" if info.channels == 3 else ""
     print(
         f"{info.dataset}: {counts['train']:,} training, {counts['validation']:,} validation and "
@@ -138,14 +141,14 @@ def _write(
     folder: Path, split: str, raw: Images, indices: np.ndarray, deskew: bool, advance: Callable[[int], object]
 ) -> np.ndarray:
     """Write the images of a split piece by piece, and return a number for each that tells its pixels."""
-    seen = []
+    seen = np.empty(len(indices), np.int64)
     with split_writer(folder, split, (len(indices), *raw.shape[1:]), raw.labels[indices]) as write:
         for start in range(0, len(indices), PART):
             images = raw[indices[start : start + PART]]
-            seen += [hash(image.tobytes()) for image in images]
+            seen[start : start + len(images)] = [hash(image.tobytes()) for image in images]
             write(prepare(images, deskew))
             advance(len(images))
-    return np.array(seen)
+    return seen
 
 
 def _unusable(file: str, error: object) -> UserError:

@@ -16,6 +16,8 @@ from stages.process.provenance import cores, processor
 # Images in a step of a prediction or validation. TensorFlow takes one thread or more for a product by the processor's
 # L2 cache; with more rows and 2 threads that changes bits (measured: 1,000 rows do, 525 shapes up to 256 do not).
 PREDICTED = 256
+# Keras loads them where they are, for helpers that nothing here uses: a third of its start.
+NOT_NEEDED = ("matplotlib", "pandas", "sklearn")
 
 
 def start_keras(runtime: Runtime) -> str:
@@ -36,7 +38,7 @@ def start_keras(runtime: Runtime) -> str:
         ) from None
 
     # Under any backend Keras loads TensorFlow where it is installed.
-    with _native_log_hidden():
+    with _native_log_hidden(), _absent(*NOT_NEEDED):
         import keras
 
     # Not what somebody has set in ~/.keras/keras.json or in the environment.
@@ -168,7 +170,8 @@ def _tensorflow(wanted: str, threads: int) -> str:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if wanted == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    with _native_log_hidden():
+    # It loads Keras.
+    with _native_log_hidden(), _absent(*NOT_NEEDED):
         import tensorflow as tf
 
         tf.get_logger().setLevel("ERROR")
@@ -195,6 +198,18 @@ def _native_log_hidden() -> Iterator[None]:
     finally:
         os.dup2(console, 2)
         os.close(console)
+
+
+@contextmanager
+def _absent(*packages: str) -> Iterator[None]:
+    """Have the packages look as if they were not installed, unless they are loaded already."""
+    hidden = [package for package in packages if package not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))
+    try:
+        yield
+    finally:
+        for package in hidden:
+            del sys.modules[package]
 
 
 def _jax(wanted: str) -> str:

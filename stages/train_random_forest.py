@@ -5,10 +5,10 @@ python -m stages.train_random_forest
 
 import time
 
-from stages.dataset.features import FEATURES
+from stages.dataset.features import FEATURES, feature_count
 from stages.dataset.prepared import load_info, load_split
 from stages.dataset.subset import subset
-from stages.learners.forest import grow
+from stages.learners.forest import check_memory, grow
 from stages.learners.forest_file import save_forest
 from stages.learners.models import RANDOM_FOREST
 from stages.learners.validation import validation_metrics
@@ -21,6 +21,8 @@ from stages.tracking.training_run import training_run
 def main() -> None:
     params = load_params(TrainRandomForestParams)
     info, training, validation = load_info(), load_split("train"), load_split("validation")
+    count = feature_count(params.forest.features, info.height, info.width, info.channels)
+    check_memory(params.forest.train_samples or len(training.labels), count)
     training = subset(training, params.forest.train_samples, params.seed)
     features = FEATURES[params.forest.features]
     print(

@@ -23,6 +23,7 @@ def test_runs_of_a_temporary_experiment_land_in_the_main_store(checked_out):
     assert "fewer-trees" in checked_out.run("dvc", "exp", "show", "--only-changed", "--no-pager").stdout
 
 
+@pytest.mark.long
 def test_a_training_in_the_workspace_carries_the_name_of_its_experiment(checked_out):
     trees = "train.random_forest.n_estimators=3"
     checked_out.run("dvc", "exp", "run", "--name", "three", "--set-param", trees, "train-random-forest")

@@ -12,6 +12,8 @@ CELLS = 4
 ORIENTATIONS = 9
 # This number stands for 1; no value of a normalized block comes near it.
 LEVELS = 64
+# Images that are deskewed at once.
+PART = 4096
 
 
 def pixels(images: np.ndarray) -> np.ndarray:
@@ -37,11 +39,13 @@ def gradient_histograms(images: np.ndarray) -> np.ndarray:
     block = (2 * cell[0], 2 * cell[1])
     histograms = cv2.HOGDescriptor(size, block, cell, cell, ORIENTATIONS)
     features = np.empty((len(images), histograms.getDescriptorSize()), np.float32)
-    for index, image in enumerate(deskewed(images)):
-        if (width, height) != size:
-            image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
-        features[index] = histograms.compute(image)
-    return np.rint(features * LEVELS)
+    for start in range(0, len(images), PART):
+        for index, image in enumerate(deskewed(images[start : start + PART]), start):
+            if (width, height) != size:
+                image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+            features[index] = histograms.compute(image)
+    features *= LEVELS
+    return np.rint(features, out=features)
 
 
 def feature_count(features: str, height: int, width: int, channels: int) -> int:

@@ -117,7 +117,7 @@ def _write_importance(model: Model, classifier: Classifier, test: Split, title: 
     if impurity is not None:
         maps["mean decrease in impurity"] = impurity.reshape(*test.images.shape[1:3], -1).sum(axis=2)
     path = model.reports / "importance.png"
-    mean_image = scaled(test.images).mean(axis=0)
+    mean_image = test.images.mean(axis=0, dtype=np.float64) / 255
     if mean_image.ndim == 3:
         mean_image = mean_image.mean(axis=2)
     draw_importance(maps, mean_image, path, f"{title}: the pixels that answers rest on")

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from ruamel.yaml import YAML
 from ruamel.yaml.representer import RoundTripRepresenter
 
+from stages.dataset.imbalance import imbalance
 from stages.dataset.prepared import DatasetInfo
 from stages.evaluation.comparison import SIGNIFICANCE
 from stages.evaluation.measurement import Result
@@ -23,6 +24,7 @@ from stages.paths import EXPLORE, PREPARED
 # The names of the metrics on the page, in its order.
 METRIC_NAMES = {
     "test_accuracy": "accuracy",
+    "test_balanced_accuracy": "balanced accuracy",
     "test_top2_accuracy": "top-2 accuracy",
     "test_loss": "log loss",
     "test_brier": "Brier score",
@@ -69,6 +71,7 @@ def write_report(
         arithmetic=ARITHMETIC[params.runtime.arithmetic],
         params=_yaml(params),
         notice=notice,
+        imbalance=imbalance([row["train"] for row in _rows(EXPLORE / "class_counts.csv")], info.class_names),
     )
     path.write_text(page + "\n", encoding="utf-8")
 

@@ -1,6 +1,6 @@
 """The metrics of one model on one split, each with its 95 % confidence interval."""
 
-from functools import cache
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,8 @@ from sklearn.metrics import (
 
 CONFIDENCE_LEVEL = 0.95
 RESAMPLES = 1000
+# Resamples times images that are in memory at once: 80 MB.
+WEIGHTS = 10_000_000
 # Equal widths of confidence, from 0 to 1.
 CALIBRATION_BINS = 15
 
@@ -24,25 +26,24 @@ Interval = tuple[float, float]
 def scores(prefix: str, y_true: np.ndarray, y_proba: np.ndarray) -> dict[str, float]:
     """Return the metrics of one split, named `{prefix}_…`.
 
-    Accuracy, log loss (natural logarithm), Brier score (the sum over the classes, 0 to 2), expected
-    calibration error, top-2 accuracy, and macro precision, recall and F1. `y_true` are integers (n,),
-    `y_proba` floats (n, classes). A class that is never predicted has precision 0.
+    Accuracy, balanced accuracy (the mean recall of the classes that have images), log loss (natural logarithm), Brier
+    score (the sum over the classes, 0 to 2), expected calibration error, top-2 accuracy, and macro precision, recall
+    and F1. `y_true` are integers (n,), `y_proba` floats (n, classes). A class that is never predicted has precision 0.
     """
     classes = np.arange(y_proba.shape[1])
     normal = normalized(y_proba)
     y_pred = normal.argmax(axis=1)
-    precision, recall, f1, _ = precision_recall_fscore_support(
-        y_true, y_pred, labels=classes, average="macro", zero_division=0
-    )
+    precision, recall, f1, support = precision_recall_fscore_support(y_true, y_pred, labels=classes, zero_division=0)
     found = {
         "accuracy": np.mean(y_pred == y_true),
+        "balanced_accuracy": recall[support > 0].mean(),
         "loss": log_loss(y_true, normal, labels=classes),
         "brier": brier_score_loss(y_true, normal, labels=classes),
         "ece": expected_calibration_error(y_true, normal),
         "top2_accuracy": top_k_accuracy_score(y_true, normal, k=2, labels=classes),
-        "precision": precision,
-        "recall": recall,
-        "f1": f1,
+        "precision": precision.mean(),
+        "recall": recall.mean(),
+        "f1": f1.mean(),
     }
     return {f"{prefix}_{name}": float(value) for name, value in found.items()}
 
@@ -56,17 +57,10 @@ def intervals(prefix: str, y_true: np.ndarray, y_proba: np.ndarray) -> dict[str,
     normal = normalized(y_proba)
     count, classes = normal.shape
     y_pred = normal.argmax(axis=1)
-    true_class = normal[np.arange(count), y_true]
-    weights = _resamples(count)
-
-    def mean(values: np.ndarray) -> np.ndarray:
-        return weights @ values / count
-
-    precision, recall, f1 = _precision_recall_f1(weights, y_true, y_pred, classes)
+    precision, recall, f1 = _precision_recall_f1(y_true, y_pred, classes)
     resampled = {
-        "loss": mean(-np.log(true_class.clip(np.finfo(np.float64).eps))),
-        "brier": mean(((normal - np.eye(classes)[y_true]) ** 2).sum(axis=1)),
-        "ece": _calibration_errors(weights, normal.max(axis=1), y_pred == y_true),
+        **_resampled_means(y_true, normal),
+        "balanced_accuracy": recall[:, np.unique(y_true)].mean(axis=1),
         "precision": precision.mean(axis=1),
         "recall": recall.mean(axis=1),
         "f1": f1.mean(axis=1),
@@ -89,8 +83,7 @@ def per_class(y_true: np.ndarray, y_pred: np.ndarray, names: list[str]) -> pd.Da
     """Return precision, recall, F1, each with `_low` and `_high`, and support (number of images) of each class."""
     classes = np.arange(len(names))
     precision, recall, f1, support = precision_recall_fscore_support(y_true, y_pred, labels=classes, zero_division=0)
-    weights = _resamples(len(y_true))
-    _, _, resampled = _precision_recall_f1(weights, y_true, y_pred, len(names))
+    _, _, resampled = _precision_recall_f1(y_true, y_pred, len(names))
     right = np.bincount(y_true[y_true == y_pred], minlength=len(names))
     ends = {
         "precision": [wilson(*pair) for pair in zip(right, np.bincount(y_pred, minlength=len(names)), strict=True)],
@@ -148,34 +141,48 @@ def _bins(confidence: np.ndarray) -> np.ndarray:
     return np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
 
 
-@cache
-def _resamples(count: int) -> np.ndarray:
-    """Return how often each image is in each bootstrap sample: float64 (RESAMPLES, count)."""
+def _resampled_means(y_true: np.ndarray, normal: np.ndarray) -> dict[str, np.ndarray]:
+    """Return log loss, Brier score and expected calibration error of each bootstrap sample."""
+    count, classes = normal.shape
+    confidence, hit = normal.max(axis=1), normal.argmax(axis=1) == y_true
+    losses = -np.log(normal[np.arange(count), y_true].clip(np.finfo(np.float64).eps))
+    brier = ((normal - np.eye(classes)[y_true]) ** 2).sum(axis=1)
+    gaps = np.eye(CALIBRATION_BINS)[_bins(confidence)] * (hit - confidence)[:, None]
+    columns = np.column_stack([losses, brier, gaps])
+    means = np.concatenate([weights @ columns for weights in _resamples(count)]) / count
+    return {"loss": means[:, 0], "brier": means[:, 1], "ece": np.abs(means[:, 2:]).sum(axis=1)}
+
+
+def _resamples(count: int) -> Iterator[np.ndarray]:
+    """Yield how often each image is in each bootstrap sample, some samples at a time: float64 (samples, count)."""
     random = np.random.default_rng(0)
-    drawn = random.integers(0, count, (RESAMPLES, count))
-    return np.stack([np.bincount(row, minlength=count) for row in drawn]).astype(np.float64)
+    at_once = max(1, WEIGHTS // count)
+    for start in range(0, RESAMPLES, at_once):
+        weights = np.empty((min(at_once, RESAMPLES - start), count))
+        for row in weights:
+            row[:] = np.bincount(random.integers(0, count, count), minlength=count)
+        yield weights
 
 
 def _precision_recall_f1(
-    weights: np.ndarray, y_true: np.ndarray, y_pred: np.ndarray, classes: int
+    y_true: np.ndarray, y_pred: np.ndarray, classes: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return three arrays (resamples, classes)."""
-    of_class = np.eye(classes)
-    hit = y_true == y_pred
-    right = weights[:, hit] @ of_class[y_true[hit]]
-    actual, predicted = weights @ of_class[y_true], weights @ of_class[y_pred]
+    """Return three arrays (resamples, classes).
+
+    They are functions of the confusion matrix, and that of a bootstrap sample has a multinomial distribution.
+    """
+    matrix = confusion(y_true, y_pred, classes)
+    actual, predicted = np.nonzero(matrix)
+    shares = matrix[actual, predicted] / len(y_true)
+    counts = np.random.default_rng(0).multinomial(len(y_true), shares, RESAMPLES)
+    of_class, hit = np.eye(classes), actual == predicted
+    right = counts[:, hit] @ of_class[actual[hit]]
+    of_actual, of_predicted = counts @ of_class[actual], counts @ of_class[predicted]
 
     def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
         return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
-    return ratio(right, predicted), ratio(right, actual), ratio(2 * right, actual + predicted)
-
-
-def _calibration_errors(weights: np.ndarray, confidence: np.ndarray, hit: np.ndarray) -> np.ndarray:
-    """Return the expected calibration error of each resample."""
-    members = np.eye(CALIBRATION_BINS)[_bins(confidence)]
-    gaps = weights @ (members * (hit - confidence)[:, None])
-    return np.abs(gaps).sum(axis=1) / len(confidence)
+    return ratio(right, of_predicted), ratio(right, of_actual), ratio(2 * right, of_actual + of_predicted)
 
 
 def _percentiles(values: np.ndarray) -> Interval:

@@ -211,7 +211,7 @@ class RandomForest(Section):
     max_depth: optional(Count)
     min_samples_leaf: Count
     bootstrap: Flag
-    train_samples: optional(integer(10, 1_000_000))
+    train_samples: optional(integer(10, 10_000_000))
 
 
 class Train(Section):

@@ -61,7 +61,7 @@ def test_ui_says_when_there_is_no_server(clone):
     assert "Traceback" not in done.stdout
 
 
-@pytest.mark.parametrize("name", ["cnn", pytest.param("random-forest", marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", ["random-forest", pytest.param("cnn", marks=pytest.mark.long)])
 def test_a_logged_model_answers_over_http(reproduced, name):
     import numpy as np
     from sklearn.datasets import load_digits

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from scipy.stats import bootstrap
-from sklearn.metrics import f1_score
+from sklearn.metrics import balanced_accuracy_score, f1_score
 from statsmodels.stats.proportion import proportion_confint
 
 from stages.evaluation.scores import calibration, confusion, intervals, per_class, scores, wilson
@@ -34,6 +34,16 @@ def test_scores_are_what_one_works_out_by_hand():
     assert found["test_precision"] == pytest.approx((1 / 2 + 2 / 3 + 0) / 3)
     assert found["test_recall"] == pytest.approx((1 / 2 + 1 + 0) / 3)
     assert found["test_f1"] == pytest.approx((1 / 2 + 4 / 5 + 0) / 3)
+
+
+def test_balanced_accuracy_is_that_of_scikit_learn():
+    # One class has nine images, another one, and the third none.
+    labels, predicted = np.array([0] * 9 + [1]), np.array([0] * 8 + [1, 0])
+    found = scores("test", labels, np.eye(3)[predicted])
+    assert found["test_balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, predicted))
+    assert found["test_balanced_accuracy"] == pytest.approx((8 / 9 + 0) / 2)
+    low, high = intervals("test", labels, np.eye(3)[predicted])["test_balanced_accuracy"]
+    assert low < found["test_balanced_accuracy"] < high
 
 
 def test_per_class_has_a_row_for_a_class_that_is_never_predicted():
@@ -66,6 +76,13 @@ def test_the_bootstrap_is_that_of_scipy():
         # Both draw at random: their ends differ by some percent of the width.
         width = expected.high - expected.low
         assert found[name] == pytest.approx((expected.low, expected.high), abs=0.1 * width)
+
+
+def test_the_intervals_of_many_images_are_those_of_few_at_once(monkeypatch):
+    labels, probabilities = fixed_predictions(500)
+    expected = intervals("test", labels, probabilities)
+    monkeypatch.setattr("stages.evaluation.scores.WEIGHTS", 3000)
+    assert intervals("test", labels, probabilities) == pytest.approx(expected)
 
 
 def test_the_resampled_f1_is_that_of_scikit_learn():

@@ -86,8 +86,11 @@ def test_a_record_for_mlflow_is_whole_or_not_there(tmp_path, monkeypatch):
         monkeypatch.chdir("/")
 
 
-@pytest.mark.parametrize("stage", ["train-random-forest", pytest.param("train-mlp", marks=pytest.mark.long)])
-def test_a_disk_that_fills_up_in_a_training(clone_on_a_small_disk, reproduced, stage):
+@pytest.mark.parametrize(
+    "stage",
+    ["preprocess", *(pytest.param(each, marks=pytest.mark.long) for each in ("train-random-forest", "train-mlp"))],
+)
+def test_a_disk_that_fills_up_in_a_stage(clone_on_a_small_disk, reproduced, stage):
     cache = clone_on_a_small_disk.folder / ".dvc/cache"
     shutil.rmtree(cache / "runs")
     for md5 in locked(clone_on_a_small_disk, stage).values():

@@ -100,31 +100,32 @@ def warnings(output: str) -> list[str]:
     return [line for line in output.splitlines() if "warning: MLflow" in line]
 
 
-def check_delivered(clone: Clone, uri: str, undisturbed: dict[str, list]) -> None:
+def check_delivered(clone: Clone, uri: str, undisturbed: dict[str, list], name: str = "mlp") -> None:
     """Check that the store has what an undisturbed one has, after `mnist publish`, and no more after another one."""
     clone.run(*PUBLISH, MLFLOW_TRACKING_URI=uri)
-    assert told(uri)["mlp"] == undisturbed["mlp"]
+    assert told(uri)[name] == undisturbed[name]
     assert "it has everything already" in clone.run(*PUBLISH, MLFLOW_TRACKING_URI=uri).stdout
-    assert told(uri)["mlp"] == undisturbed["mlp"]
+    assert told(uri)[name] == undisturbed[name]
     assert not list((clone.folder / ".dvc/tmp/mlflow-outbox").iterdir())
 
 
 @pytest.mark.parametrize(
-    "fault",
+    ("command", "fault"),
     [
-        hang_up,
-        # Each of these takes as long, and is of the same kind.
-        pytest.param(failing(500), marks=pytest.mark.long),
-        pytest.param(after(20, hang_up), marks=pytest.mark.long),
-        pytest.param(after(20, failing(503)), marks=pytest.mark.long),
-        pytest.param(failing(507, only="PUT /api/2.0/mlflow-artifacts"), marks=pytest.mark.long),
-        pytest.param(failing(403, only="PUT /api/2.0/mlflow-artifacts"), marks=pytest.mark.long),
+        (FOREST, hang_up),
+        # Each of these takes longer, and is of the same kind.
+        pytest.param(MLP, hang_up, marks=pytest.mark.long),
+        pytest.param(MLP, failing(500), marks=pytest.mark.long),
+        pytest.param(MLP, after(20, hang_up), marks=pytest.mark.long),
+        pytest.param(MLP, after(20, failing(503)), marks=pytest.mark.long),
+        pytest.param(MLP, failing(507, only="PUT /api/2.0/mlflow-artifacts"), marks=pytest.mark.long),
+        pytest.param(MLP, failing(403, only="PUT /api/2.0/mlflow-artifacts"), marks=pytest.mark.long),
     ],
-    ids=["away", "500", "gone in the middle", "503 in the middle", "model refused", "model forbidden"],
+    ids=["away", "away for long", "500", "gone in the middle", "503 in the middle", "model refused", "model forbidden"],
 )
-def test_the_next_stage_delivers_what_the_server_did_not_take(checked_out, proxy, undisturbed, fault):
+def test_the_next_stage_delivers_what_the_server_did_not_take(checked_out, proxy, undisturbed, command, fault):
     proxy.fault = fault
-    output = trained(checked_out, *MLP, MLFLOW_TRACKING_URI=proxy.url)
+    output = trained(checked_out, *command, MLFLOW_TRACKING_URI=proxy.url)
     assert len(warnings(output)) == 1
     assert proxy.url in warnings(output)[0]
     proxy.fault = None
@@ -132,9 +133,10 @@ def test_the_next_stage_delivers_what_the_server_did_not_take(checked_out, proxy
         # A short stage may be over before the server has taken everything.
         if not warnings(checked_out.run(*PREPROCESS, MLFLOW_TRACKING_URI=proxy.url).stdout):
             break
-    (mlp,) = told(proxy.url)["mlp"]
-    assert (mlp["status"], mlp["models"]) == ("FINISHED", ["READY"])
-    check_delivered(checked_out, proxy.url, undisturbed)
+    name = "mlp" if command is MLP else "random-forest"
+    (run,) = told(proxy.url)[name]
+    assert (run["status"], run["models"]) == ("FINISHED", ["READY"])
+    check_delivered(checked_out, proxy.url, undisturbed, name)
 
 
 def test_a_server_that_takes_thirty_seconds_for_its_first_answer_is_not_waited_for(checked_out, proxy):
