@@ -14,6 +14,6 @@ def imbalance(counts: Sequence[int], names: list[str]) -> str | None:
     if counts[least] >= SHARE * counts[most]:
         return None
     return (
-        f"{names[most]} has {counts[most]:,} training images, {names[least]} {counts[least]:,}; "
+        f"{names[most]} has {counts[most]:,} training images and {names[least]} has {counts[least]:,}; "
         "balanced accuracy counts each class alike"
     )

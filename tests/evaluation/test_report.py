@@ -27,7 +27,7 @@ def test_the_page_shows_metrics_params_and_the_notice_escaped(params_file):
     pd.DataFrame({"space": ["pixels"], "neighbor_purity": [0.9], "silhouette": [0.1]}).to_csv(
         EXPLORE / "purity.csv", index=False
     )
-    pd.DataFrame({"class": ["a", "b"], "train": [100, 3]}).to_csv(EXPLORE / "class_counts.csv", index=False)
+    pd.DataFrame({"class": ["0", "1"], "train": [100, 3]}).to_csv(EXPLORE / "class_counts.csv", index=False)
     comparison = {
         "cochran_q": {"p_value": 1.0},
         "average": {"test_accuracy": 0.9, "test_accuracy_low": 0.8, "test_accuracy_high": 1.0},
@@ -41,7 +41,7 @@ def test_the_page_shows_metrics_params_and_the_notice_escaped(params_file):
         pages.append((folder / "index.html").read_text())
     assert pages[0] == pages[1]
     assert "98.77 %" in pages[0]
-    assert "Class imbalance: a has 100 training images, b 3" in " ".join(pages[0].split())
+    assert "Class imbalance: 0 has 100 training images and 1 has 3" in " ".join(pages[0].split())
     assert "a &lt;notice&gt;" in pages[0]
     assert "&lt;verdict&gt;" in pages[0]
     assert 'class="missed"' in pages[0]
