@@ -3,7 +3,7 @@
     uv run python -m benchmarks [PART …]
 
 Parts: fit (training times and accuracy beside the peers), pipeline (the cold run, and the one with nothing to do),
-scaling (15,000 to 60,000 images). Without a part, all: some hours.
+scaling (60,000 to 6 million images). Without a part, all: some hours.
 
 It measures the commit. Measurements of the same code on this machine are kept in benchmarks/rounds/ and not made again;
 --fresh forgets them. Needs DATA_MIRROR or a network; R's part is skipped where Rscript or its package randomForest is
