@@ -96,8 +96,8 @@ def _scaling(results: Results) -> Iterator[str]:
         return
     yield (
         "## Any number of images\n\nDeformed copies of MNIST's images, a tenth of them for validation, and a sixth as "
-        "many test images. The networks train for one pass, the forest on 50,000 images. Memory is what a process has for "
-        "itself: pages of files, which the system takes back, do not count."
+        "many test images. The networks train for one pass, the forest on 50,000 images. Memory is what a process has "
+        "for itself: pages of files, which the system takes back, do not count."
     )
     yield _table(
         (
