@@ -17,8 +17,8 @@ from stages.params.views import edit_file
 IMAGES = (60_000, 600_000, 6_000_000)
 STAGES = ("preprocess", "explore", "train_mlp", "train_cnn", "train_random_forest", "evaluate")
 NAME = "deformed"
-# One pass over the images. More than 60,000 are too many for a forest here, and predictions with shifts nine times the
-# work of the others.
+# One pass over the images. The features of all may not fit into memory, so the forest takes a fixed number; predictions
+# with shifts are nine times the work of others.
 PARAMS = {
     "data.name": NAME,
     **{

@@ -106,13 +106,17 @@ def _scaling(results: Results) -> Iterator[str]:
             *(f"{images:,}: µs per image" for images in measured),
             *(f"{images:,}: peak MiB" for images in measured),
         ),
-        [(stage, *_of_stage({images: record[stage] for images, record in measured.items()})) for stage in STAGES],
+        [(stage, *_of_stage(stage, measured)) for stage in STAGES],
     )
 
 
-def _of_stage(records: dict[int, Record]) -> Iterator[str]:
+def _of_stage(stage: str, measured: dict[int, Record]) -> Iterator[str]:
+    records = {images: record[stage] for images, record in measured.items()}
     yield from (f"{record['seconds']:.0f}" for record in records.values())
-    yield from (f"{1e6 * (record['training_seconds'] or record['seconds']) / n:.1f}" for n, record in records.items())
+    for images, record in records.items():
+        # The forest's training is always of the same number.
+        per_image = stage != "train_random_forest"
+        yield f"{1e6 * (record['training_seconds'] or record['seconds']) / images:.1f}" if per_image else ""
     yield from (f"{record['peak_mib']:,}" for record in records.values())
 
 
