@@ -112,8 +112,7 @@ def check_delivered(clone: Clone, uri: str, undisturbed: dict[str, list], name: 
 @pytest.mark.parametrize(
     ("command", "fault"),
     [
-        (FOREST, hang_up),
-        # Each of these takes longer, and is of the same kind.
+        pytest.param(FOREST, hang_up, marks=pytest.mark.long),
         pytest.param(MLP, hang_up, marks=pytest.mark.long),
         pytest.param(MLP, failing(500), marks=pytest.mark.long),
         pytest.param(MLP, after(20, hang_up), marks=pytest.mark.long),
