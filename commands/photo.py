@@ -37,6 +37,18 @@ def digit_steps(picture: Image.Image, dataset: str, size: tuple[int, int]) -> di
     return {**steps, "cropped": _bytes(cropped), "centred by mass": _centred(fitted, size)}
 
 
+def drawn_digit(ink: np.ndarray, dataset: str, size: tuple[int, int]) -> np.ndarray:
+    """Return the image, uint8 of `size`, of a digit drawn on a screen: no light has to be evened out, no ink found.
+
+    `ink` is uint8 (height, width), 0 for none.
+    """
+    if not ink.any():
+        return np.zeros(size, np.uint8)
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.float32) / 255
+    return _centred(_fitted(_written(cropped), FITTED[dataset]), size)
+
+
 def _bytes(values: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
 
