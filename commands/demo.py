@@ -2,10 +2,12 @@
 
 import argparse
 import os
+import signal
 import socket
 import sys
 import threading
 import webbrowser
+from types import FrameType
 from typing import Any
 
 import psutil
@@ -62,7 +64,6 @@ def _serve(bound: socket.socket, arguments: argparse.Namespace, app: Any) -> Non
         log_level="error",
         server_header=False,
         limit_concurrency=CONNECTIONS,
-        timeout_graceful_shutdown=1,
     )
     listen(bound, COMMAND)
     port = bound.getsockname()[1]
@@ -73,11 +74,15 @@ def _serve(bound: socket.socket, arguments: argparse.Namespace, app: Any) -> Non
     print("Ctrl-C ends it.", flush=True)
     if not arguments.no_browser and _has_browser():
         threading.Thread(target=webbrowser.open, args=(urls[0],), daemon=True).start()
-    try:
-        uvicorn.Server(config).run(sockets=[bound])
-    except KeyboardInterrupt:
-        # The way to end it; the prompt does not belong behind ^C.
-        print()
+    server = uvicorn.Server(config)
+    server.handle_exit = _end
+    server.run(sockets=[bound])
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """End the process at once: there is nothing to save, and TensorFlow alone would take seconds to leave."""
+    print(flush=True)
+    os._exit(0 if number == signal.SIGINT else 128 + number)
 
 
 def allowed_hosts(host: str) -> list[str]:

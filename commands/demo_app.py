@@ -50,7 +50,7 @@ def make_app(answers: Answers, hosts: list[str], resize: str) -> FastAPI:
 
     Pictures are resized as `resize` of params.yaml says, where the data are no digits.
     """
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, max_body_size=MOST_BYTES)
     page = _page(answers)
     pools = {task: ThreadPoolExecutor(number, task) for task, number in THREADS.items()}
     policy = _content_security_policy(page)
@@ -100,20 +100,11 @@ def _is_foreign(request: Request) -> bool:
 
 
 async def _body(request: Request) -> bytes:
-    too_large = HTTPException(413, f"the picture has more than {MOST_BYTES // 1_000_000} MB; make it smaller")
-    # It need not be sent to be refused.
-    if int(request.headers.get("content-length", 0)) > MOST_BYTES:
-        raise too_large
-    content = bytearray()
     try:
         async with asyncio.timeout(PATIENCE):
-            async for part in request.stream():
-                content += part
-                if len(content) > MOST_BYTES:
-                    raise too_large
+            return await request.body()
     except TimeoutError:
         raise HTTPException(408, f"the picture took longer than {PATIENCE} seconds") from None
-    return bytes(content)
 
 
 def _image(answers: Answers, kind: str, content: bytes, resize: str) -> np.ndarray:
@@ -141,6 +132,8 @@ def _check_size(content: bytes, most: int) -> None:
             warnings.simplefilter("ignore")
             with Image.open(BytesIO(content), formats=FORMATS) as picture:
                 pixels = picture.width * picture.height
+    except Image.DecompressionBombError:
+        pixels = most + 1
     # Pillow raises all kinds of exceptions for a broken file.
     except Exception:
         raise UserError(f"this is no picture that can be read; send one of {', '.join(FORMATS)}") from None
