@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
     with bound_socket(arguments.host, arguments.port, COMMAND) as bound:
         info = load_info()
         print(f"Loading the models of {info.dataset} …", flush=True)
-        _serve(bound, arguments, _app(info, arguments.host))
+        serve(bound, arguments, _app(info, arguments.host))
 
 
 def _app(info: DatasetInfo, host: str) -> Any:
@@ -53,7 +53,8 @@ def _app(info: DatasetInfo, host: str) -> Any:
     return make_app(load_answers(info, load_trained(info)), allowed_hosts(host), resize)
 
 
-def _serve(bound: socket.socket, arguments: argparse.Namespace, app: Any) -> None:
+def serve(bound: socket.socket, arguments: argparse.Namespace, app: Any) -> None:
+    """Serve the ASGI application `app` on the socket `bound` until Ctrl-C, which ends the process."""
     import uvicorn
 
     config = uvicorn.Config(
