@@ -7,7 +7,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps
 
-from commands.photo import FITTED, digit_steps
+from commands.photo import BOXES, digit_steps
 from stages.dataset.pictures import GREY, MOST_PIXELS
 from stages.dataset.prepared import DatasetInfo
 from stages.dataset.resize import resized
@@ -48,7 +48,7 @@ def picture_steps(
     """
     if isinstance(picture, np.ndarray):
         picture = Image.fromarray(picture)
-    if info.dataset in FITTED and not as_is:
+    if info.dataset in BOXES and not as_is:
         return digit_steps(picture, info.dataset, (info.height, info.width))
     if "A" in picture.getbands():
         picture = picture.convert("RGBA")
