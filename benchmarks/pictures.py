@@ -3,15 +3,12 @@
     uv run python -m benchmarks.pictures [FOLDER]
 
 They are made here, of ten kinds, five of each, so that each digit is there five times: printed in fonts, and written by
-strokes of this file on paper with uneven light, noise, shadows and lines, on a blackboard, on a transparent ground. They
-are written into FOLDER, and the table for docs/predict.md is printed. Preprocessing was tuned on other seeds than the
-one of the table, `SEED`.
+strokes of this file on paper with uneven light, noise, shadows and lines, on a blackboard, on a transparent ground.
+They are written into FOLDER, and the table of docs/predict.md is printed. `commands/photo.py` was tuned on other seeds
+than the one of the table, `SEED`.
 """
 
-import argparse
-import tempfile
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 
 import cv2
@@ -77,8 +74,8 @@ WRITTEN = {
     8: [
         [
             [
-                (0.75, 0.15), (0.5, 0.0), (0.25, 0.15), (0.35, 0.4), (0.65, 0.58), (0.78, 0.8), (0.5, 1.0), (0.22, 0.82),
-                (0.35, 0.58), (0.65, 0.4), (0.75, 0.15),
+                (0.75, 0.15), (0.5, 0.0), (0.25, 0.15), (0.35, 0.4), (0.65, 0.58), (0.78, 0.8), (0.5, 1.0),
+                (0.22, 0.82), (0.35, 0.58), (0.65, 0.4), (0.75, 0.15),
             ]
         ],
         [
@@ -87,11 +84,14 @@ WRITTEN = {
         ],
     ],
     9: [
-        [[(0.75, 0.2), (0.5, 0.0), (0.25, 0.2), (0.4, 0.45), (0.7, 0.35), (0.75, 0.2)], [(0.75, 0.2), (0.72, 0.6), (0.6, 1.0)]],
+        [
+            [(0.75, 0.2), (0.5, 0.0), (0.25, 0.2), (0.4, 0.45), (0.7, 0.35), (0.75, 0.2)],
+            [(0.75, 0.2), (0.72, 0.6), (0.6, 1.0)],
+        ],
         [
             [
-                (0.72, 0.12), (0.4, 0.02), (0.22, 0.28), (0.45, 0.5), (0.72, 0.3), (0.74, 0.1), (0.76, 0.6), (0.6, 0.95),
-                (0.25, 0.95),
+                (0.72, 0.12), (0.4, 0.02), (0.22, 0.28), (0.45, 0.5), (0.72, 0.3), (0.74, 0.1), (0.76, 0.6),
+                (0.6, 0.95), (0.25, 0.95),
             ]
         ],
     ],
