@@ -8,6 +8,8 @@ They are written into FOLDER, and the table of docs/predict.md is printed. `comm
 than the one of the table, `SEED`.
 """
 
+import argparse
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +17,10 @@ import cv2
 import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from commands.pictures import image_of, open_picture
+from commands.trained import load_trained
+from stages.dataset.prepared import load_info
 
 SEED = 0
 FONTS = ("DejaVuSans", "DejaVuSerif-Bold", "cmr10", "STIXGeneralItalic", "DejaVuSansMono")
@@ -264,3 +270,37 @@ def _photo(
     tint = np.array([1.0, 0.97, 0.9]) if rng.random() < 0.5 else np.array([0.94, 0.98, 1.0])
     taken = cv2.GaussianBlur(scene * lit[..., None] * tint, (0, 0), 0.8) + rng.normal(0, noise, scene.shape)
     return Image.fromarray(np.rint(np.clip(taken, 0, 255)).astype(np.uint8))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.pictures", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", metavar="FOLDER", nargs="?", type=Path, help="keep the pictures here")
+    parser.add_argument("--seed", type=int, default=SEED, help="make others (default: %(default)s)")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        made = make_pictures(folder, arguments.seed)
+        info = load_info()
+        images = np.stack([image_of(open_picture(path, str(path)), info, "pad") for path in made])
+    trained = load_trained(info)
+    probabilities = [each.predict(images) for each in trained]
+    print("| kind | digit |", *(f" {each.model.title} |" for each in trained))
+    print("|---|---:|" + "---:|" * len(trained))
+    for index, (kind, digit) in enumerate(made.values()):
+        cells = []
+        for each in probabilities:
+            said = int(each[index].argmax())
+            cells.append(
+                f"{'' if said == digit else '**'}{said}{'' if said == digit else '**'} {each[index].max():.1%}"
+            )
+        print(f"| {kind} | {digit} | {' | '.join(cells)} |")
+    digits = np.array([digit for _, digit in made.values()])
+    right = [int((each.argmax(axis=1) == digits).sum()) for each in probabilities]
+    print(f"| right of {len(digits)} | | {' | '.join(map(str, right))} |")
+
+
+if __name__ == "__main__":
+    main()

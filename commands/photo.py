@@ -16,6 +16,8 @@ from PIL import Image
 WORKED_ON = 600
 # Where the digit takes less than this share of the photo, all is done again with the part around it.
 CLOSE = 0.5
+# Of a smaller picture there is no part that would show more.
+SMALL = 100
 # What is wider than this share of the photo's shorter side is a shadow, and no stroke.
 WIDEST = 0.35
 # Ink is darker than this share of the strongest.
@@ -53,7 +55,7 @@ def digit_steps(picture: Image.Image, dataset: str, size: tuple[int, int]) -> di
         colours, paper = _shrunk(part)
         ink, digit = _found(colours, paper)
         around = _around(digit, part.size)
-        if max(around[2] - around[0], around[3] - around[1]) > CLOSE * max(part.size):
+        if max(around[2] - around[0], around[3] - around[1]) > CLOSE * max(part.size) or max(part.size) < SMALL:
             break
         part = part.crop(around)
     steps = {
@@ -94,6 +96,8 @@ def _sheet(picture: Image.Image) -> Image.Image:
     It must be one light piece without large dents, and have something dark on it and all around it.
     """
     whole = picture.convert("RGBA")
+    if _even_ground(*_shrunk(whole)) is not None:
+        return whole
     grey = cv2.GaussianBlur(np.asarray(_thumbnail(picture).convert("L")), (0, 0), 1.5)
     _, light = cv2.threshold(grey, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(light)
@@ -106,7 +110,7 @@ def _sheet(picture: Image.Image) -> Image.Image:
     inside = cv2.erode(hull, np.ones((2 * rim + 1, 2 * rim + 1), np.uint8), borderValue=0) > 0
     edge = np.concatenate([piece[0], piece[-1], piece[:, 0], piece[:, -1]])
     dark = 1 - light[inside].mean() if inside.any() else 0
-    if edge.mean() > 0.15 or piece.mean() < 0.2 or piece.sum() < 0.85 * hull.sum() or not 0.001 < dark < 0.3:
+    if edge.mean() > 0.15 or piece.mean() < 0.2 or piece.sum() < 0.88 * hull.sum() or not 0.001 < dark < 0.3:
         return whole
     whole.putalpha(Image.fromarray(inside.astype(np.uint8) * 255).resize(picture.size))
     return whole
@@ -129,13 +133,19 @@ def _found(colours: np.ndarray, paper: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
     0 is no ink, and about 1 that of the digit.
     """
-    ink = _without_shadows(*_ink(colours, paper))
+    values, ground = colours.astype(np.float32) / 255, _even_ground(colours, paper)
+    even = ground is not None
+    if ground is None:
+        ground = _ground(values, paper)
+    ink = _ink(values, paper, ground)
+    if not even:
+        ink = _without_shadows(ink, _is_light(ground))
     smooth = _smoothed(ink)
-    noise = 1.4826 * float(np.median(np.abs(smooth - np.median(smooth))))
+    noise = 0 if even else 1.4826 * float(np.median(np.abs(smooth - np.median(smooth))))
     # Of the piece that is the digit, not of one that is darker.
     level = float(np.quantile(smooth, 0.999))
     for _ in range(2):
-        digit = _largest(smooth > max(INK * level, 5 * noise, 0.03), smooth)
+        digit = _digit(smooth > max(INK * level, 5 * noise, 0.03), smooth, not even)
         level = max(float(np.quantile(smooth[digit], 0.7)) if digit.any() else level, 0.03)
     return ink / level, digit
 
@@ -144,17 +154,32 @@ def _smoothed(values: np.ndarray) -> np.ndarray:
     return cv2.GaussianBlur(values, (0, 0), 0.3 + 0.0015 * max(values.shape))
 
 
-def _ink(colours: np.ndarray, paper: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Return how far each pixel is from the ground in the direction of the ink, and whether the ground is light."""
-    values = colours.astype(np.float32) / 255
-    ground = _ground(values, paper)
-    light = float(np.median(ground)) > 0.35
+def _ink(values: np.ndarray, paper: np.ndarray, ground: np.ndarray) -> np.ndarray:
+    """Return how far each pixel is from the `ground` in the direction of the ink: float32 (height, width)."""
     # On paper light and ink multiply; on a dark ground there is only what the ink reflects.
-    difference = (values - ground) / (np.maximum(ground, 0.15) if light else np.float32(1))
+    difference = (values - ground) / (np.maximum(ground, 0.15) if _is_light(ground) else np.float32(1))
     difference[~paper] = 0
     strength = np.abs(_smoothed(difference)).max(axis=2)
     direction = difference[strength >= np.quantile(strength, 0.998)].mean(axis=0)
-    return difference @ (direction / max(float(np.linalg.norm(direction)), 1e-6)) / np.float32(3**0.5), light
+    return difference @ (direction / max(float(np.linalg.norm(direction)), 1e-6)) / np.float32(3**0.5)
+
+
+def _is_light(ground: np.ndarray) -> bool:
+    return float(np.median(ground)) > 0.35
+
+
+def _even_ground(colours: np.ndarray, paper: np.ndarray) -> np.ndarray | None:
+    """Return the one colour, float32 (1, 1, 3), that the ground has, as in a drawing; None where there is no such.
+
+    A digit may fill such a picture: what its edge has most of is the ground.
+    """
+    values = colours.astype(np.float32) / 255
+    colour = np.median(np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]]), axis=0)
+    far = np.abs(values - colour).max(axis=2)[paper]
+    # No photo, with its noise, has so many pixels of one colour, but for an overexposed one with its shades.
+    if not paper.all() or np.mean(far <= 0.01) < 0.3 or np.mean((far > 0.03) & (far < 0.25)) > 0.2:
+        return None
+    return colour[None, None].astype(np.float32)
 
 
 def _ground(values: np.ndarray, paper: np.ndarray) -> np.ndarray:
@@ -188,10 +213,10 @@ def _without_shadows(ink: np.ndarray, light: bool) -> np.ndarray:
     return above - np.float32(np.median(above))
 
 
-def _largest(mask: np.ndarray, ink: np.ndarray) -> np.ndarray:
+def _digit(mask: np.ndarray, ink: np.ndarray, photo: bool) -> np.ndarray:
     """Return the pieces of `mask` that are the digit: the one with most ink, and those that lie near it.
 
-    A piece that runs along the edge of the picture, or into its corner, is none of it: the rest of a table, say.
+    In a `photo` a piece that runs along the edge, or into a corner, is none of it: the rest of a table, say.
     """
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     sums = np.bincount(labels.ravel(), np.maximum(ink, 0).ravel(), minlength=count)
@@ -202,7 +227,7 @@ def _largest(mask: np.ndarray, ink: np.ndarray) -> np.ndarray:
     along = np.bincount(edge, minlength=count) > 0.08 * len(edge)
     corners = np.isin(np.arange(count), labels[[0, 0, -1, -1], [0, -1, 0, -1]])
     inner = np.where(along | corners, 0, sums)
-    if inner.max() > 0.02 * sums.max():
+    if photo and inner.max() > 0.02 * sums.max():
         sums = inner
     main = int(sums.argmax())
     left, top, wide, high = (int(value) for value in stats[main, :4])
