@@ -14,7 +14,6 @@ import psutil
 
 from commands.port import bound_socket, listen
 from stages.dataset.prepared import DatasetInfo, load_info
-from stages.params.views import PreprocessParams, load_params
 
 COMMAND = "uv run mnist demo"
 # Requests at the same time; one more gets the answer 503.
@@ -45,11 +44,12 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _app(info: DatasetInfo, host: str) -> Any:
     # Here, since they take seconds to import.
-    from commands.answers import load_answers
+    from commands.demo_answers import load_answers
     from commands.demo_app import make_app
+    from commands.pictures import resizing
     from commands.trained import load_trained
 
-    resize = load_params(PreprocessParams).resize
+    resize = resizing(info)
     return make_app(load_answers(info, load_trained(info)), allowed_hosts(host), resize)
 
 

@@ -19,8 +19,8 @@ from PIL import Image
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from commands.answers import Answers
-from commands.photo import FITTED, drawn_digit
+from commands.demo_answers import Answers
+from commands.photo import BOXES, drawn_digit
 from commands.pictures import image_of, open_picture
 from stages.process.errors import UserError
 
@@ -115,7 +115,7 @@ def _image(answers: Answers, kind: str, content: bytes, resize: str) -> np.ndarr
         if not 0 <= index < len(answers.test.labels):
             raise HTTPException(404, f"there are test images 0 … {len(answers.test.labels) - 1}")
         return np.asarray(answers.test.images[index])
-    if kind == "drawing" and info.dataset not in FITTED:
+    if kind == "drawing" and info.dataset not in BOXES:
         raise HTTPException(404, f"{info.dataset} cannot be drawn")
     _check_size(content, MOST_DRAWN**2 if kind == "drawing" else MOST_PIXELS)
     picture = open_picture(BytesIO(content), "the picture")
@@ -147,7 +147,7 @@ def _page(answers: Answers) -> str:
     info = answers.info
     about = {
         "classes": info.class_names,
-        "drawable": info.dataset in FITTED,
+        "drawable": info.dataset in BOXES,
         "examples": answers.examples,
         "models": [{"name": each.model.name, "title": each.model.title} for each in answers.trained],
         "mostBytes": MOST_BYTES,

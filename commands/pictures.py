@@ -7,10 +7,12 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps
 
-from commands.photo import FITTED, digit_steps
+from commands.photo import BOXES, digit_steps
+from stages.dataset.catalogue import SETS, SOURCE
 from stages.dataset.pictures import GREY, MOST_PIXELS
 from stages.dataset.prepared import DatasetInfo
 from stages.dataset.resize import resized
+from stages.params.views import EvaluateParams, load_params
 from stages.process.errors import UserError, one_line
 
 
@@ -48,7 +50,7 @@ def picture_steps(
     """
     if isinstance(picture, np.ndarray):
         picture = Image.fromarray(picture)
-    if info.dataset in FITTED and not as_is:
+    if info.dataset in BOXES and not as_is:
         return digit_steps(picture, info.dataset, (info.height, info.width))
     if "A" in picture.getbands():
         picture = picture.convert("RGBA")
@@ -60,6 +62,12 @@ def picture_steps(
 def image_of(picture: Image.Image | np.ndarray, info: DatasetInfo, resize: str, as_is: bool = False) -> np.ndarray:
     """Return the last of `picture_steps`."""
     return [*picture_steps(picture, info, resize, as_is).values()][-1]
+
+
+def resizing(info: DatasetInfo) -> str:
+    """Return how `preprocess` resizes the pictures of the data set: only one of the user's own follows params.yaml."""
+    published = (SETS / info.dataset / SOURCE).exists()
+    return "pad" if published else load_params(EvaluateParams).params.data.resize
 
 
 def _plain(image: Image.Image) -> Image.Image:

@@ -1,5 +1,6 @@
 """The models of models/, ready to answer for raw images."""
 
+import json
 from collections.abc import Iterable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -9,10 +10,12 @@ import numpy as np
 
 from stages.dataset.images import prepare
 from stages.dataset.prepared import DatasetInfo
+from stages.fingerprints import file_md5
 from stages.learners.classifier import Classifier
 from stages.learners.loading import load_classifier
 from stages.learners.models import ALL_MODELS, Model
-from stages.params.views import EvaluateParams, load_params
+from stages.params.views import EvaluateParams, load_params, locked_stage
+from stages.paths import METRICS
 from stages.process.errors import UserError
 
 
@@ -42,16 +45,21 @@ def load_trained(info: DatasetInfo, models: Iterable[Model] = ALL_MODELS) -> lis
     for model in models:
         if not model.file.is_file():
             raise UserError(f"{model.file}: missing; there is no trained model\nTrain it: uv run dvc repro")
+    start_for(models)
+    trained = [Trained(model, load_classifier(model.file), info.deskew) for model in models]
+    for each in trained:
+        _check_fit(each, info)
+    return trained
+
+
+def start_for(models: Iterable[Model]) -> None:
+    """Start Keras as params.yaml says, where one of the `models` needs it: before it is loaded."""
     if any(model.history for model in models):
         from stages.runtime import start_keras
 
         # It prints the arithmetic for the log of a training.
         with redirect_stdout(StringIO()):
             start_keras(load_params(EvaluateParams).params.runtime)
-    trained = [Trained(model, load_classifier(model.file), info.deskew) for model in models]
-    for each in trained:
-        _check_fit(each, info)
-    return trained
 
 
 def _check_fit(trained: Trained, info: DatasetInfo) -> None:
@@ -65,3 +73,20 @@ def _check_fit(trained: Trained, info: DatasetInfo) -> None:
         raise UserError(
             f"{trained.model.file}: is not for {info.dataset}, which data/prepared has now\nTrain it: uv run dvc repro"
         )
+
+
+def best_trained() -> Model | None:
+    """Return the model of models/ that MLflow's rule for a champion chooses: the best validation accuracy that passed.
+
+    None where no model passed `gate`, or reports/metrics.json is not about all the models as they lie there.
+    """
+    try:
+        measured = locked_stage("evaluate", file_md5(METRICS)) or {"deps": []}
+        md5s = {dependency["path"]: dependency["md5"] for dependency in measured["deps"]}
+        if any(md5s.get(model.file.as_posix()) != file_md5(model.file) for model in ALL_MODELS):
+            return None
+        metrics = json.loads(METRICS.read_bytes())
+        passed = [model for model in ALL_MODELS if metrics[model.name]["gate_passed"]]
+        return max(passed, key=lambda model: metrics[model.name]["val_accuracy"], default=None)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -30,8 +30,8 @@ from fastapi.testclient import TestClient
 from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from commands.answers import Answers, load_answers
 from commands.demo import allowed_hosts, run
+from commands.demo_answers import Answers, load_answers
 from commands.demo_app import make_app
 from commands.reasons import explainer, neighbours
 from commands.trained import load_trained
