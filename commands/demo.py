@@ -50,8 +50,8 @@ def _app(info: DatasetInfo, host: str) -> Any:
     from commands.pictures import resizing
     from commands.trained import load_trained
 
-    # Each tree of a forest hides warnings for a moment, for the whole process. Where threads do so at the same time, what
-    # is left of it warns of itself, hundreds of times for one answer.
+    # Each tree of a forest hides warnings for a moment, in all threads. Where several do so at the same time, what is
+    # left of it warns of itself, hundreds of times for one answer.
     warnings.showwarning = lambda *_, **__: None
     resize = resizing(info)
     return make_app(load_answers(info, load_trained(info)), allowed_hosts(host), resize)
