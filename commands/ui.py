@@ -101,9 +101,9 @@ def _print_addresses(server: str) -> str:
 
 def _has_browser() -> bool:
     """Return whether there is a screen here: over ssh a browser would open where nobody sits."""
-    if "SSH_CONNECTION" in os.environ or "SSH_TTY" in os.environ:
+    if any(os.environ.get(name) for name in ("SSH_CONNECTION", "SSH_TTY")):
         return False
-    return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    return sys.platform != "linux" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
 def _answers(host: str, port: int, process: subprocess.Popen) -> bool:

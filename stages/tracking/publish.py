@@ -241,4 +241,5 @@ def _end(run_id: str, state: dict[str, Any]) -> None:
         # In this order, so that whatever comes between, only a finished run stands for a model.
         if state["status"] == records.FINISHED and logged_model(client.get_run(run_id)):
             client.set_tag(run_id, MODEL_MD5, state["model"]["md5"])
-            complete_repeats(standing_run(state["model"]["md5"]).info.run_id)
+            if stands := standing_run(state["model"]["md5"]):
+                complete_repeats(stands.info.run_id)
