@@ -31,6 +31,7 @@ WIDTHS = {
     "metrics.`val_accuracy`": 115,
     "metrics.`test_loss`": 95,
     "metrics.`training_seconds`": 135,
+    "tags.`runtime.device`": 120,
 }
 CHARTS = {"test_accuracy": "BAR", "test_loss": "BAR", "val_accuracy": "LINE", "val_loss": "LINE"}
 FIRST = "Accuracy and loss"
