@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from tests.conftest import Clone
 from tests.project import MODELS, metrics, runs
 from tests.servers import free_port, serving
 
@@ -136,3 +137,39 @@ def test_mlflow_shows_the_runs_their_comparison_and_a_confusion_matrix(reproduce
         expect(picture).to_be_visible()
         assert picture.evaluate("image => image.naturalWidth") > 100
     assert [trouble for trouble in page.troubles if trouble.startswith("away")] == []
+
+
+def test_mlflow_opens_on_the_runs_best_first_with_their_metrics(reproduced, page: Page):
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with serving(reproduced, "mnist", "ui", "--no-browser", "--port", str(port), url=url) as server:
+        page.set_default_timeout(60_000)
+        table, charts, _ = re.findall(r"http\S+", server.stdout.read())
+        # Columns that are out of view are not drawn.
+        page.set_viewport_size({"width": 2200, "height": 1000})
+        page.goto(table)
+        for name in ("Dataset", "test_accuracy", "val_accuracy", "test_loss", "training_seconds", "runtime.device"):
+            expect(page.locator(f".ag-header-cell[col-id*='{name}']")).to_be_visible()
+        shown = page.locator(".ag-cell[col-id='metrics.`test_accuracy`']")
+        expect(shown.first).to_have_text(re.compile(r"0\.\d+"))
+        accuracies = [float(text) for text in shown.all_inner_texts() if text.strip()]
+        assert accuracies == sorted(accuracies, reverse=True)
+        assert max(accuracies) == pytest.approx(max(run.data.metrics["test_accuracy"] for run in newest(reproduced)))
+        expect(page.get_by_role("dialog")).to_have_count(0)
+
+        page.goto(charts)
+        section = page.get_by_text(re.compile("^Accuracy and loss"))
+        expect(section).to_be_visible()
+        others = page.get_by_text(re.compile("^Model metrics"))
+        expect(others).to_be_visible()
+        assert section.bounding_box()["y"] < others.bounding_box()["y"]
+        expect(page.get_by_text("test_accuracy", exact=True).first).to_be_visible()
+
+        run = newest(reproduced)[0]
+        page.goto(f"{url}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/system-metrics")
+        expect(page.get_by_text("cpu_utilization_percentage").first).to_be_visible()
+    assert [trouble for trouble in page.troubles if trouble.startswith("away")] == []
+
+
+def newest(clone: Clone) -> list:
+    return [of_name[0] for name, of_name in runs(clone).items() if name in MODELS.values()]

@@ -9,12 +9,13 @@ from typing import Any
 
 from stages.fingerprints import file_md5
 from stages.tracking.champion import GATE, logged_model
-from stages.tracking.identity import EVALUATION, LOGGED_ARTIFACTS, LOGGED_IMAGES, log_metrics
-from stages.tracking.store import connect
+from stages.tracking.identity import EVALUATION, LOGGED_ARTIFACTS, LOGGED_IMAGES, REPEAT_OF, log_metrics
+from stages.tracking.record import SYSTEM
+from stages.tracking.store import connect, search_runs
 
 # Relative: in an evaluation, which sums in another order than a training, a value differs by less.
 SAME = 1e-6
-EPOCH_BY_EPOCH = ("val_accuracy", "val_loss")
+EPOCH_BY_EPOCH = {"val_accuracy", "val_loss"}
 SIDE_BY_SIDE = ("confusion_matrix", "mistakes", "reliability")
 PREDICTIONS = "predictions.json"
 # The longer side of an image in MLflow's lists, as MLflow itself makes it.
@@ -38,8 +39,29 @@ def publish_evaluation(run: Any, record: Path, evaluation: dict[str, Any], time:
     return True
 
 
-def _log_metrics(run: Any, values: dict[str, float], time: int) -> None:
-    """Make `values` the latest of the run and of its model."""
+def complete_repeats(run_id: str) -> bool:
+    """Give the metrics of an evaluated run to those that repeat it, and return whether any lacked them.
+
+    They made the same model, which is not measured again. Times and the use of the machine are a run's own.
+    """
+    first = connect().MlflowClient().get_run(run_id)
+    if EVALUATION not in first.data.tags:
+        return False
+    metrics = {
+        name: value
+        for name, value in first.data.metrics.items()
+        if not (name.startswith(SYSTEM) or name.endswith("_seconds"))
+    }
+    completed = False
+    for repeat in search_runs(f"tags.`{REPEAT_OF}` = '{run_id}'"):
+        own = repeat.data.metrics.keys() - EPOCH_BY_EPOCH
+        new = {name: value for name, value in metrics.items() if name not in own}
+        completed |= _log_metrics(repeat, new, repeat.info.end_time)
+    return completed
+
+
+def _log_metrics(run: Any, values: dict[str, float], time: int) -> bool:
+    """Make `values` the latest of the run and of its model, and return whether they were not."""
     client, run_id, known = connect().MlflowClient(), run.info.run_id, run.data.metrics
     step = max((output.step for output in run.outputs.model_outputs), default=0) if run.outputs else 0
     new = {name: value for name, value in values.items() if not isclose(value, known.get(name, nan), rel_tol=SAME)}
@@ -50,7 +72,9 @@ def _log_metrics(run: Any, values: dict[str, float], time: int) -> None:
         if name in new and name in known
     }
     points = [(time, after.get(name, step), name, value) for name, value in new.items()]
-    log_metrics(run_id, points, logged_model(run))
+    if points:
+        log_metrics(run_id, points, logged_model(run))
+    return bool(points)
 
 
 def _log_figures(run_id: str, figures: Path) -> None:

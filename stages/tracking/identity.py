@@ -5,13 +5,12 @@ from typing import Any
 
 from stages.learners.models import ALL_MODELS
 from stages.tracking.champion import GATE, MODEL_MD5, choose_champion, logged_model
+from stages.tracking.notes import add_note
 from stages.tracking.store import NEWEST, connect, search_runs
 
 REPEAT_OF = "dvc.repeat_of"
 # Tag of a run: the md5 of the metrics and figures of its evaluation.
 EVALUATION = "dvc.evaluation_md5"
-# MLflow shows this tag as the description of a run.
-NOTE = "mlflow.note.content"
 # By these tags MLflow's pages know that there are images, and that an artifact is a table.
 LOGGED_IMAGES, LOGGED_ARTIFACTS = "mlflow.loggedImages", "mlflow.loggedArtifacts"
 
@@ -64,7 +63,8 @@ def _make_repeat(run: Any, first: Any) -> None:
         # Of equals the earliest is the champion.
         choose_champion(client.get_experiment(run.info.experiment_id).name, tags["dvc.data_md5"])
     for repeat in [run, *search_runs(f"tags.`{REPEAT_OF}` = '{run_id}'")]:
-        client.set_tag(repeat.info.run_id, NOTE, f"A repeat of run {first_id}: it made the same model, byte for byte.")
+        sentence = "A repeat of run {}: it made the same model, byte for byte."
+        add_note(repeat.info.run_id, sentence.format(first_id), instead_of=sentence.format("[0-9a-f]+"))
         client.set_tag(repeat.info.run_id, REPEAT_OF, first_id)
     # The md5 last, so that all of it is done again where it broke off.
     for tag in (GATE, EVALUATION, MODEL_MD5):

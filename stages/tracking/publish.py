@@ -14,8 +14,9 @@ from stages.fingerprints import file_md5
 from stages.process.provenance import cached
 from stages.tracking import record as records
 from stages.tracking.champion import MODEL_MD5, all_logged_models, choose_champion, logged_model
-from stages.tracking.evaluation import publish_evaluation
-from stages.tracking.identity import NOTE, log_metrics, standing_run
+from stages.tracking.evaluation import complete_repeats, publish_evaluation
+from stages.tracking.identity import log_metrics, standing_run
+from stages.tracking.notes import NOTE, add_note
 from stages.tracking.store import connect, experiment_id, search_runs, store_lock
 
 # Tag of a run: the record that it was made of, by which it is found again where the answer to making it was lost.
@@ -101,7 +102,8 @@ def _publish_from_files(record: Path, state: dict[str, Any]) -> bool:
             run = standing_run(md5)
         # Under the lock too: another clone may be about to give the same tags to the same run.
         evaluated = run is not None and publish_evaluation(run, record, state["evaluation"], state["start_time"])
-    return restored or evaluated
+        completed = run is not None and complete_repeats(run.info.run_id)
+    return restored or evaluated or completed
 
 
 def _publish_training(record: Path, state: dict[str, Any], entry: str | None = None) -> bool:
@@ -126,7 +128,11 @@ def _publish_training(record: Path, state: dict[str, Any], entry: str | None = N
 def _publish_state(record: Path, state: dict[str, Any], known: _Published) -> None:
     mlflow = connect()
     client = mlflow.MlflowClient()
-    client.log_batch(known.run_id, tags=[mlflow.entities.RunTag(*tag) for tag in state["tags"].items()])
+    tags = [mlflow.entities.RunTag(*tag) for tag in state["tags"].items() if tag[0] != NOTE]
+    client.log_batch(known.run_id, tags=tags)
+    if NOTE in state["tags"]:
+        # The user may have written something beside it.
+        add_note(known.run_id, state["tags"][NOTE])
     for path in sorted((record / "files/artifacts").iterdir()):
         if path.name not in known.artifacts:
             client.log_artifact(known.run_id, str(path))
@@ -181,7 +187,7 @@ def _publish_model(run_id: str, record: Path, state: dict[str, Any]) -> None:
         client.delete_logged_model(model.model_id)
     file = _find(state["model"])
     if file is None:
-        client.set_tag(run_id, NOTE, "The model that it made was no longer here when MLflow could take it.")
+        add_note(run_id, "The model that it made was no longer here when MLflow could take it.")
         return
     with tempfile.TemporaryDirectory() as folder:
         # In DVC's cache it has another name; its own says how to load it.
@@ -235,4 +241,5 @@ def _end(run_id: str, state: dict[str, Any]) -> None:
         # In this order, so that whatever comes between, only a finished run stands for a model.
         if state["status"] == records.FINISHED and logged_model(client.get_run(run_id)):
             client.set_tag(run_id, MODEL_MD5, state["model"]["md5"])
-            standing_run(state["model"]["md5"])
+            if stands := standing_run(state["model"]["md5"]):
+                complete_repeats(stands.info.run_id)

@@ -27,6 +27,8 @@ RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 RESTORED = "dvc.restored"
 # Every state has these.
 KEYS = {"store", "start_time", "status", "tags"}
+# MLflow shows metrics of such names on a page of their own: what the machine was doing.
+SYSTEM = "system/"
 WITHOUT_A_WORD = "its process ended without a word: killed, or out of memory"
 
 Metric = tuple[int, int, str, float]
@@ -117,6 +119,12 @@ def waiting(*processes: str) -> list[Path]:
             # Its process was killed before there was a state; a living one is still filling it.
             remove(record)
     return [record for _, record in sorted(found)]
+
+
+def running(process: str) -> list[Path]:
+    """Return the records of trainings for the configured store that go on in that process."""
+    found = [(record, read(record)) for record in _records() if _process(record) == process]
+    return [record for record, state in found if state and state["status"] == RUNNING]
 
 
 def trains(model_md5: str) -> bool:

@@ -3,7 +3,8 @@
 from typing import Any
 
 from stages.tracking.champion import MODEL_MD5
-from stages.tracking.identity import NOTE, log_metrics
+from stages.tracking.identity import log_metrics
+from stages.tracking.notes import NOTE
 from stages.tracking.store import NEWEST, connect, search_runs, store_lock
 
 REPEATS = "repeats"

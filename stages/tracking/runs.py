@@ -17,7 +17,7 @@ from stages.learners.temperature import calibration_words
 from stages.params.views import load_params, locked_params, locked_stage
 from stages.paths import COMPARISON, METRICS, PREPARED
 from stages.process.provenance import commit_with, copy_code, experiment_name, git_state
-from stages.tracking.identity import NOTE
+from stages.tracking.notes import NOTE
 from stages.tracking.record import FINISHED, RESTORED, append, create, now, update
 
 DIFF = "git.diff"

@@ -1,24 +1,35 @@
 """`mnist ui` serves the store that the pipeline wrote, and logged models answer over HTTP."""
 
+import argparse
 import json
+import shlex
 import socket
+import sys
+import time
+import webbrowser
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 import requests
 
-from tests.project import runs
+from commands import ui
+from tests.project import client, runs
 from tests.servers import free_port, serving
 
 
-def test_ui_shows_the_runs_and_names_their_comparison(reproduced):
+def test_ui_shows_the_runs_opens_the_first_page_and_names_the_others(reproduced, tmp_path):
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    with serving(reproduced, "mnist", "ui", "--port", str(port), url=f"{url}/health") as server:
+    opened = tmp_path / "opened"
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\nprintf %s "$1" > {shlex.quote(str(opened))}\n')
+    browser.chmod(0o755)
+    screen = {"BROWSER": str(browser), "DISPLAY": ":0", "SSH_CONNECTION": "", "SSH_TTY": ""}
+    with serving(reproduced, "mnist", "ui", "--port", str(port), url=f"{url}/health", **screen) as server:
+        experiment = runs(reproduced)["mlp"][0].info.experiment_id
         found = requests.post(
-            f"{url}/api/2.0/mlflow/runs/search",
-            json={"experiment_ids": [runs(reproduced)["mlp"][0].info.experiment_id]},
-            timeout=30,
+            f"{url}/api/2.0/mlflow/runs/search", json={"experiment_ids": [experiment]}, timeout=30
         ).json()["runs"]
         assert {run["info"]["run_name"] for run in found} == {"mlp", "cnn", "random-forest"}
         artifact = requests.get(
@@ -27,12 +38,51 @@ def test_ui_shows_the_runs_and_names_their_comparison(reproduced):
             timeout=30,
         )
         assert artifact.content.startswith(b"\x89PNG")
+        wait_for(opened)
     printed = server.stdout.read()
+    addresses = [line.split()[-1] for line in printed.splitlines() if "/#/" in line]
+    assert opened.read_text() == addresses[0]
+    assert addresses[0].startswith(f"{url}/#/experiments/{experiment}/runs?workflowType=machine_learning&viewState")
+    assert "mlflow.sharedViewState.mnist" in client(reproduced).get_experiment(experiment).tags
+    assert all("workflowType=machine_learning" in address for address in addresses)
     comparison = unquote(printed.split("/#/compare-runs?", 1)[1].splitlines()[0])
     ids = json.loads(comparison.removeprefix("runs=").partition("&")[0])
     assert set(ids) == {found[0].info.run_id for found in runs(reproduced).values()}
     with pytest.raises(requests.ConnectionError):
         requests.get(url, timeout=5)
+
+
+def wait_for(file: Path) -> None:
+    for _ in range(600):
+        if file.exists() and file.read_text():
+            return
+        time.sleep(0.1)
+    pytest.fail(f"{file} does not appear")
+
+
+@pytest.mark.parametrize(
+    ("environment", "no_browser", "opens"),
+    [
+        ({"DISPLAY": ":0"}, False, True),
+        ({"WAYLAND_DISPLAY": "wayland-0"}, False, True),
+        ({"DISPLAY": ":0"}, True, False),
+        ({"DISPLAY": ":0", "SSH_CONNECTION": "1.2.3.4 5 6.7.8.9 22"}, False, False),
+        ({}, False, False),
+    ],
+)
+def test_a_browser_opens_only_where_somebody_sits(environment, no_browser, opens, monkeypatch):
+    opened = []
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SSH_CONNECTION", "SSH_TTY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "platform", "linux")
+    # With a server there is nothing to start.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setattr(ui, "_print_addresses", lambda server: f"{server}/first")
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    ui.run(argparse.Namespace(no_browser=no_browser))
+    assert opened == (["http://127.0.0.1:9/first"] if opens else [])
 
 
 def test_ui_names_a_port_that_is_taken(clone):
@@ -46,8 +96,9 @@ def test_ui_names_a_port_that_is_taken(clone):
 
 
 def test_ui_says_when_there_is_nothing_to_compare(clone):
-    server = clone.start("mnist", "ui", "--port", str(free_port()))
+    server = clone.start("mnist", "ui", "--no-browser", "--port", str(free_port()))
     try:
+        assert any("/#/experiments?workflowType=machine_learning" in line for line in server.stdout)
         assert any("no runs to compare yet" in line for line in server.stdout)
     finally:
         server.terminate()

@@ -10,7 +10,9 @@ from stages.fingerprints import file_md5
 from stages.learners.models import MLP, RANDOM_FOREST
 from stages.tracking import publish as publishing
 from stages.tracking import record as records
+from stages.tracking.notes import NOTE, add_note
 from stages.tracking.publish import publish, publish_all
+from stages.tracking.runs import end_record
 from stages.tracking.store import connect
 from tests.tracking.conftest import BrokenOff, break_off, evaluation, published, training, write_model
 
@@ -164,6 +166,62 @@ def test_the_same_bytes_again_are_a_repeat(clone):
     for repeat in others:
         assert repeat.data.tags["dvc.repeat_of"] == first.info.run_id
         assert "dvc.model_md5" not in repeat.data.tags
+
+
+@pytest.mark.parametrize(
+    "order", ["evaluated before", pytest.param("evaluated after", marks=pytest.mark.long), "of an earlier version"]
+)
+def test_a_repeat_has_the_test_metrics_of_the_run_that_it_repeats(clone, order):
+    # As `dvc repro --force` makes them: the evaluation of the same bytes is there already.
+    makes = [training, evaluation, training, evaluation] if order != "evaluated after" else [training] * 2
+    with pytest.MonkeyPatch.context() as patch:
+        if order == "of an earlier version":
+            patch.setattr(publishing, "complete_repeats", lambda run_id: False)
+        for make in makes:
+            record = make()
+            if make is training:
+                records.append(record, 0, {"training_seconds": 1.5, "system/cpu_utilization_percentage": 50.0})
+            publish_all([record])
+    assert publish(evaluation()) == (order != "evaluated before")
+    assert not publish(evaluation())
+    first, repeat = published()
+    assert repeat["tags"]["dvc.repeat_of"]
+    assert not {"gate", "dvc.evaluation_md5", "dvc.model_md5"} & repeat["tags"].keys()
+    assert repeat["metrics"].pop("test_accuracy") == [(0, 0.9)]
+    assert repeat["metrics"] == {
+        name: values
+        for name, values in first["metrics"].items()
+        if name not in ("test_accuracy", "predict_1_image_seconds")
+    }
+    assert len(repeat["metrics"]["training_seconds"]) == 1
+
+
+def test_what_the_user_wrote_into_a_description_stays(clone):
+    publish(evaluation())
+    client = connect().MlflowClient()
+    experiment = client.get_experiment_by_name("digits").experiment_id
+    (restored,) = client.search_runs([experiment])
+    add_note(restored.info.run_id, "Mine.")
+    # As after a publication that was broken off at its end.
+    client.delete_tag(restored.info.run_id, "dvc.model_md5")
+    client.delete_tag(restored.info.run_id, "dvc.evaluation_md5")
+    publish(evaluation())
+    description = client.get_run(restored.info.run_id).data.tags[NOTE]
+    assert description.endswith("\n\nMine.")
+    assert description.startswith("Made from the files")
+    assert description.count("Made from the files") == 1
+
+    record = training(status=records.RUNNING, end_time=None)
+    publish(record)
+    (running,) = client.search_runs([experiment], "attributes.status = 'RUNNING'")
+    add_note(running.info.run_id, "Also mine.")
+    end_record(record, MLP, best_weights=False)
+    records.update(record, status=records.FINISHED, end_time=records.now())
+    publish(record)
+    description = client.get_run(running.info.run_id).data.tags[NOTE]
+    assert description == (
+        f"Also mine.\n\nA repeat of run {restored.info.run_id}: it made the same model, byte for byte."
+    )
 
 
 def test_of_two_runs_that_two_machines_tagged_the_earliest_stands_for_the_model(clone):
