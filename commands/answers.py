@@ -62,7 +62,7 @@ def csv_file(path: Path, models: list[Model], class_names: list[str]) -> Iterato
     """
     part = path.with_name(f"{path.name}.part")
     try:
-        file = open(part, "w", newline="", encoding="utf-8", errors="surrogateescape")
+        file = open(part, "w", newline="", encoding="utf-8", errors="surrogateescape")  # noqa: SIM115 - closed below
     except OSError as error:
         raise UserError(f"--csv {path}: cannot be written: {error.strerror}") from None
     with file:
