@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from dvc.cli import parse_args
 
-from commands import checkout, publish, recipe, repeat, ui, verify
+from commands import checkout, predict, publish, recipe, repeat, ui, verify
 from commands.experiments import recipe_params
 from stages.learners.models import ALL_MODELS
 from tests.conftest import PROJECT
@@ -41,7 +41,7 @@ def commands_of(page: Path) -> list[list[str]]:
 def check_mnist(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(exit_on_error=False)
     subparsers = parser.add_subparsers(required=True)
-    for module in (checkout, publish, recipe, repeat, ui, verify):
+    for module in (checkout, predict, publish, recipe, repeat, ui, verify):
         module.add_to(subparsers)
     parsed = vars(parser.parse_args(arguments))
     if name := parsed.get("name") or parsed.get("recipe"):
