@@ -1,6 +1,6 @@
 """Fifty photos and drawings of digits that no model was trained on, and what each model says of them.
 
-    uv run python -m benchmarks.pictures [FOLDER]
+    uv run python -m benchmarks.pictures [FOLDER] [--sheet FILE]
 
 They are made here, of ten kinds, five of each, so that each digit is there five times: printed in fonts, and written by
 strokes of this file on paper with uneven light, noise, shadows and lines, on a blackboard, on a transparent ground.
@@ -272,22 +272,38 @@ def _photo(
     return Image.fromarray(np.rint(np.clip(taken, 0, 255)).astype(np.uint8))
 
 
+def _sheet(paths: list[Path]) -> Image.Image:
+    """Return all pictures as one, a column for each kind; what is transparent is grey."""
+    side = 110
+    sheet = Image.new("RGB", (len(paths) // 5 * side, 5 * side), "white")
+    for index, path in enumerate(paths):
+        with Image.open(path) as opened:
+            picture = opened.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, (150, 150, 150, 255)), picture)
+        picture.thumbnail((side - 6, side - 6))
+        sheet.paste(picture.convert("RGB"), (index // 5 * side + 3, index % 5 * side + 3))
+    return sheet
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.pictures", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", metavar="FOLDER", nargs="?", type=Path, help="keep the pictures here")
+    parser.add_argument("--sheet", metavar="FILE", type=Path, help="draw all of them into one picture")
     parser.add_argument("--seed", type=int, default=SEED, help="make others (default: %(default)s)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         made = make_pictures(folder, arguments.seed)
+        if arguments.sheet:
+            _sheet([*made]).save(arguments.sheet, quality=75)
         info = load_info()
         images = np.stack([image_of(open_picture(path, str(path)), info, "pad") for path in made])
     trained = load_trained(info)
     probabilities = [each.predict(images) for each in trained]
-    print("| kind | digit |", *(f" {each.model.title} |" for each in trained))
+    print("| kind | digit |", " | ".join(each.model.title for each in trained), "|")
     print("|---|---:|" + "---:|" * len(trained))
     for index, (kind, digit) in enumerate(made.values()):
         cells = []
