@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 
 from commands.photo import BOXES, digit_steps
 from stages.dataset.catalogue import SETS, SOURCE
-from stages.dataset.pictures import GREY, MOST_PIXELS
+from stages.dataset.pictures import GREY, MOST_PIXELS, eight_bits, on_black
 from stages.dataset.prepared import DatasetInfo
 from stages.dataset.resize import resized
 from stages.params.views import EvaluateParams, load_params
@@ -52,10 +52,7 @@ def picture_steps(
         picture = Image.fromarray(picture)
     if info.dataset in BOXES and not as_is:
         return digit_steps(picture, info.dataset, (info.height, info.width))
-    if "A" in picture.getbands():
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, (0, 0, 0, 255)), picture)
-    pixels = np.asarray(picture.convert("L" if info.channels == 1 else "RGB"))
+    pixels = on_black(picture, info.channels)
     return {"as it is": pixels, "resized": resized(pixels, (info.height, info.width), resize)}
 
 
@@ -72,13 +69,7 @@ def resizing(info: DatasetInfo) -> str:
 
 def _plain(image: Image.Image) -> Image.Image:
     """Return the picture with 8 bits for each value, and without a palette."""
-    if image.mode.startswith("I"):
-        values = np.asarray(image, np.int64)
-        if values.min() < 0 or values.max() > 65_535:
-            raise ValueError("more than 16 bits for a pixel")
-        return Image.fromarray(((values * 255 + 32_767) // 65_535).astype(np.uint8))
-    if image.mode == "F":
-        raise ValueError("floating-point numbers")
+    image = eight_bits(image)
     if image.has_transparency_data:
         return image.convert("RGBA")
     return image.convert("L" if image.mode in GREY else "RGB")

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from stages.dataset.resize import resized
 from stages.params.views import PreprocessParams
 from stages.process.errors import UserError
 from stages.process.provenance import cores
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 # Of Pillow: what has no colour; a palette may have.
 GREY = ("1", "L", "LA", "I", "I;16", "I;16L", "I;16B", "I;16N")
@@ -165,24 +169,33 @@ def _decoded(path: Path, channels: int) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path) as opened:
-                image = ImageOps.exif_transpose(opened)
-                if image.mode.startswith("I"):
-                    image = Image.fromarray(_eight_bits(np.asarray(image, np.int64)))
-                elif image.mode == "F":
-                    raise ValueError("floating-point numbers")
-                if image.has_transparency_data:
-                    image = image.convert("RGBA")
-                    image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
-                return np.asarray(image.convert("L" if channels == 1 else "RGB"))
+                return on_black(eight_bits(ImageOps.exif_transpose(opened)), channels)
     except Exception as error:
         raise _unreadable(path, error) from None
 
 
-def _eight_bits(values: np.ndarray) -> np.ndarray:
-    """Return values of 16 bits as uint8."""
+def eight_bits(image: "Image.Image") -> "Image.Image":
+    """Return the picture with 8 bits for each value; raises `ValueError` for numbers that are not of up to 16 bits."""
+    from PIL import Image
+
+    if image.mode == "F":
+        raise ValueError("floating-point numbers")
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image, np.int64)
     if values.min() < 0 or values.max() > 65_535:
         raise ValueError("more than 16 bits for a pixel")
-    return ((values * 255 + 32_767) // 65_535).astype(np.uint8)
+    return Image.fromarray(((values * 255 + 32_767) // 65_535).astype(np.uint8))
+
+
+def on_black(image: "Image.Image", channels: int) -> np.ndarray:
+    """Return the pixels, uint8 (height, width) or (height, width, 3); what is transparent lies on black."""
+    from PIL import Image
+
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
+    return np.asarray(image.convert("L" if channels == 1 else "RGB"))
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:
