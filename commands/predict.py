@@ -18,7 +18,7 @@ import numpy as np
 from commands.answers import csv_file, json_lines, table
 from commands.photo import NO_INK
 from commands.pictures import open_picture, picture_steps, resizing
-from commands.trained import best_trained, load_trained
+from commands.trained import best_trained, check_there, load_trained
 from stages.dataset.pictures import NO_PICTURES
 from stages.dataset.prepared import DatasetInfo, load_info
 from stages.learners.models import ALL_MODELS, Model
@@ -103,9 +103,7 @@ def _models(arguments: argparse.Namespace) -> tuple[list[Model], DatasetInfo, Mo
         return [logged.model], logged.info, champion, lambda: [logged.load()]
     info = load_info()
     models = [model for model in ALL_MODELS if model.name in (arguments.model or [model.name])]
-    for model in models:
-        if not model.file.is_file():
-            raise UserError(f"{model.file}: missing; there is no trained model\nTrain it: uv run dvc repro")
+    check_there(models)
     return models, info, best_trained(), lambda: load_trained(info, models)
 
 

@@ -42,14 +42,19 @@ def load_trained(info: DatasetInfo, models: Iterable[Model] = ALL_MODELS) -> lis
     Raises `UserError` where one of them is not there, or is for images of another size or for other classes.
     """
     models = [*models]
-    for model in models:
-        if not model.file.is_file():
-            raise UserError(f"{model.file}: missing; there is no trained model\nTrain it: uv run dvc repro")
+    check_there(models)
     start_for(models)
     trained = [Trained(model, load_classifier(model.file), info.deskew) for model in models]
     for each in trained:
         _check_fit(each, info)
     return trained
+
+
+def check_there(models: Iterable[Model]) -> None:
+    """Raise `UserError` for the first of the `models` that has no file in models/."""
+    for model in models:
+        if not model.file.is_file():
+            raise UserError(f"{model.file}: missing; there is no trained model\nTrain it: uv run dvc repro")
 
 
 def start_for(models: Iterable[Model]) -> None:
