@@ -154,7 +154,7 @@ def make_clone(folder: Path, params: dict) -> Clone:
     """Copy the state that is being tested into a new repository in `folder`, with `params` set."""
     template = Path(_template().name)
     # With the byte code: each process that starts there would compile the project first.
-    shutil.copytree(template, folder, dirs_exist_ok=True, ignore=lambda _, names: {".git"} & {*names})
+    shutil.copytree(template, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".git"))
     clone = Clone(folder)
     clone.run("git", "init", "--quiet", "--initial-branch", "main")
     # Git finds them there: files are slow to write, and to remove in the end.

@@ -14,6 +14,24 @@ OFFLINE |= {"DATA_MIRROR": "", "NO_PROXY": "", "no_proxy": ""}
 MODELS = {"mlp": "mlp", "cnn": "cnn", "random_forest": "random-forest"}
 STAGES = ["download", "preprocess", "explore", "train-mlp", "train-cnn", "train-random-forest", "evaluate"]
 
+# A pipeline of one stage, which DVC runs as it runs all the others.
+ONE_STAGE = """
+stages:
+  evaluate:
+    cmd: python measure.py
+    params: [{params}]
+    metrics:
+      - reports/metrics.json: {{cache: false, persist: true}}
+"""
+
+
+def measured_by(clone: Clone, script: str, params: str) -> None:
+    """Have `script`, which writes reports/metrics.json by these `params`, in place of all stages, and commit a run."""
+    (clone.folder / "measure.py").write_text(script)
+    (clone.folder / "dvc.yaml").write_text(ONE_STAGE.format(params=params))
+    clone.run("dvc", "repro")
+    clone.commit("measured")
+
 
 def ran(output: str) -> list[str]:
     """The stages whose command ran, from the console of `dvc repro`."""

@@ -7,7 +7,7 @@ from commands.experiments import recipe_params, recipes
 from stages.params.schema import Params
 from stages.params.views import set_values
 from tests.conftest import PROJECT, Clone
-from tests.project import metrics, runs
+from tests.project import measured_by, metrics, runs
 
 
 @pytest.fixture(autouse=True)
@@ -81,22 +81,11 @@ cnn = YAML(typ="safe").load(Path("params.yaml"))["train"]["cnn"]
 values = {"test_accuracy": cnn["optimizer"]["learning_rate"], "filters": cnn["blocks"][-1]["filters"]}
 Path("reports/metrics.json").write_text(json.dumps({"cnn": {**values, "patience": cnn["early_stopping_patience"]}}))
 """
-PIPELINE = """
-stages:
-  evaluate:
-    cmd: python echo.py
-    params: [train.cnn]
-    metrics:
-      - reports/metrics.json: {cache: false, persist: true}
-"""
 
 
 def test_a_recipe_is_an_experiment_of_its_name_and_leaves_the_workspace(clone):
     add_tiny(clone)
-    (clone.folder / "echo.py").write_text(ECHO)
-    (clone.folder / "dvc.yaml").write_text(PIPELINE)
-    clone.run("dvc", "repro")
-    clone.commit("measured")
+    measured_by(clone, ECHO, "train.cnn")
     before = metrics(clone)
     assert "dvc exp apply tiny" in clone.run("mnist", "recipe", "tiny").stdout
     assert clone.run("git", "status", "--porcelain").stdout == ""

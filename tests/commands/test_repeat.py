@@ -5,7 +5,7 @@ import statistics
 
 import pytest
 
-from tests.project import MODELS, metrics, runs
+from tests.project import MODELS, measured_by, metrics, runs
 
 # Metrics that are a function of the seed, in place of all stages: DVC runs it as it runs those.
 MEASURE = """
@@ -16,21 +16,10 @@ seed = YAML(typ="safe").load(Path("params.yaml"))["runtime"]["seed"]
 values = {"test_accuracy": 0.9 + seed / 50, "test_loss": 0.5, "val_accuracy": 0.8, "gate_passed": True}
 Path("reports/metrics.json").write_text(json.dumps(dict.fromkeys(("mlp", "cnn", "random_forest"), values)))
 """
-PIPELINE = """
-stages:
-  evaluate:
-    cmd: python measure.py
-    params: [runtime.seed]
-    metrics:
-      - reports/metrics.json: {cache: false, persist: true}
-"""
 
 
 def test_the_summary_has_mean_and_standard_deviation_of_the_seeds(clone):
-    (clone.folder / "measure.py").write_text(MEASURE)
-    (clone.folder / "dvc.yaml").write_text(PIPELINE)
-    clone.run("dvc", "repro")
-    clone.commit("measured")
+    measured_by(clone, MEASURE, "runtime.seed")
     output = clone.run("mnist", "repeat", "--seeds", "2").stdout
     repeats = json.loads((clone.folder / "reports/repeats.json").read_text())
     assert repeats["seeds"] == [0, 1]
