@@ -1,4 +1,7 @@
-"""Time and memory of each stage with 60,000, 600,000 and 6 million training images, deformed copies of MNIST's."""
+"""Time and memory of each stage with 60,000, 600,000 and 6 million training images, deformed copies of MNIST's.
+
+As folders of PNG files, 60,000 and 600,000, those of DVC and `preprocess`: all after it reads the same arrays.
+"""
 
 import re
 import subprocess
@@ -10,11 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+from PIL import Image
 
 from benchmarks.results import Record, Results, clone, environment, run
 from stages.params.views import edit_file
 
 IMAGES = (60_000, 600_000, 6_000_000)
+PICTURES = (60_000, 600_000)
 STAGES = ("preprocess", "explore", "train_mlp", "train_cnn", "train_random_forest", "evaluate")
 NAME = "deformed"
 # One pass over the images. The features of all may not fit into memory, so the forest takes a fixed number; predictions
@@ -37,18 +42,42 @@ LOOK_SECONDS = 0.05
 def measure(results: Results) -> None:
     for images in IMAGES:
         results.measure(f"{images} images", 1, lambda images=images: _stages(images))
+    for images in PICTURES:
+        results.measure(f"{images} pictures", 1, lambda images=images: _pictures(images))
 
 
 def _stages(images: int) -> Record:
     """Run the stages on so many training images, a tenth of them for validation, and a sixth as many test images."""
+    folder = _with_deformed(images)
+    run(sys.executable, "-m", "stages.download", folder=folder)
+    return {stage: _watched(f"stages.{stage}", folder) for stage in STAGES}
+
+
+def _pictures(images: int) -> Record:
+    """Run DVC up to `preprocess` on a folder of so many PNG files for training, once and with nothing to do."""
+    folder = _with_deformed(images)
+    arrays = folder / "data" / "sets" / NAME
+    pictures = arrays.with_name(f"pictures-{images}")
+    for split in ("train", "test"):
+        stored, labels = (np.load(arrays / f"{split}_{kind}.npy", mmap_mode="r") for kind in ("images", "labels"))
+        for label in np.unique(labels):
+            (pictures / split / str(label)).mkdir(parents=True, exist_ok=True)
+        for index, (image, label) in enumerate(zip(stored, labels, strict=True)):
+            Image.fromarray(np.array(image)).save(pictures / split / str(label) / f"{index}.png")
+    edit_file(folder / "params.yaml", {"data.name": pictures.name})
+    reproduced = {name: _watched("dvc", folder, "repro", "preprocess") for name in ("dvc repro", "dvc repro again")}
+    return {"preprocess": _watched("stages.preprocess", folder), **reproduced}
+
+
+def _with_deformed(images: int) -> Path:
+    """Return a clone with a data set of `images` deformed training images as arrays, and params.yaml set to it."""
     folder = clone("scaling")
     run("git", "checkout", "--quiet", "params.yaml", folder=folder)
     for stage in ("download", "preprocess"):
         run(sys.executable, "-m", f"stages.{stage}", folder=folder)
     _write_deformed(folder, images)
     edit_file(folder / "params.yaml", PARAMS)
-    run(sys.executable, "-m", "stages.download", folder=folder)
-    return {stage: _stage(stage, folder) for stage in STAGES}
+    return folder
 
 
 def _write_deformed(folder: Path, images: int) -> None:
@@ -73,9 +102,9 @@ def _write_deformed(folder: Path, images: int) -> None:
         np.save(target / f"{split}_labels.npy", labels[chosen])
 
 
-def _stage(stage: str, folder: Path) -> Record:
+def _watched(module: str, folder: Path, *arguments: str) -> Record:
     start = time.perf_counter()
-    command = (sys.executable, "-m", f"stages.{stage}")
+    command = (sys.executable, "-m", module, *arguments)
     process = subprocess.Popen(command, cwd=folder, env=environment(), stdout=subprocess.PIPE, text=True)
     peak = [0]
     watcher = threading.Thread(target=_watch, args=(psutil.Process(process.pid), peak))
@@ -83,7 +112,7 @@ def _stage(stage: str, folder: Path) -> Record:
     output = process.stdout.read()
     watcher.join()
     if process.wait():
-        sys.exit(f"{stage} failed:\n{output}")
+        sys.exit(f"{module} failed:\n{output}")
     trained = re.search(r"trained in ([\d.]+) s", output)
     return {
         "seconds": round(time.perf_counter() - start, 2),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.fit import BESIDE_R, OTHER_TRAININGS, ROUNDS
 from benchmarks.results import Record, Results
-from benchmarks.scaling import IMAGES, STAGES
+from benchmarks.scaling import IMAGES, PICTURES, STAGES
 from stages.fingerprints import versions
 
 README = Path(__file__).parent / "README.md"
@@ -21,7 +21,7 @@ PACKAGES = ("dvc", "keras", "tensorflow", "mlflow", "scikit-learn", "numpy", "op
 def write_readme(results: Results) -> None:
     """Replace the part below the mark in benchmarks/README.md."""
     head, _, _ = README.read_text(encoding="utf-8").partition(MARK)
-    blocks = [block for table in (_where, _fit, _forest, _pipeline, _scaling) for block in table(results)]
+    blocks = [block for table in (_where, _fit, _forest, _pipeline, _scaling, _pictures) for block in table(results)]
     README.write_text(head + MARK + "\n" + "\n\n".join(blocks) + "\n", encoding="utf-8")
 
 
@@ -107,6 +107,20 @@ def _scaling(results: Results) -> Iterator[str]:
             *(f"{images:,}: peak MiB" for images in measured),
         ),
         [(stage, *_of_stage(stage, measured)) for stage in STAGES],
+    )
+
+
+def _pictures(results: Results) -> Iterator[str]:
+    measured = {images: found[0] for images in PICTURES if (found := results.records.get(f"{images} pictures"))}
+    if not measured:
+        return
+    yield "The same images as a folder of PNG files. DVC hashes each file, and runs `download` and `preprocess`."
+    yield _table(
+        ("", *(f"{images:,}: {unit}" for unit in ("seconds", "peak MiB") for images in measured)),
+        [
+            (name, *(f"{record[name][key]:,.0f}" for key in ("seconds", "peak_mib") for record in measured.values()))
+            for name in next(iter(measured.values()))
+        ],
     )
 
 

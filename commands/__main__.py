@@ -1,19 +1,21 @@
 """`uv run mnist`: the commands besides dvc."""
 
 import argparse
+import sys
+from importlib import import_module
 
 from stages.process.ending import exit_on_user_error
+
+COMMANDS = ("ui", "predict", "demo", "recipe", "repeat", "publish", "checkout", "verify", "note")
 
 
 def main() -> None:
     with exit_on_user_error():
-        # Here, so that Ctrl-C during the imports is caught.
-        from commands import checkout, note, publish, recipe, repeat, ui, verify
-
         parser = argparse.ArgumentParser(prog="mnist", description="The commands besides dvc.")
         commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-        for module in (ui, recipe, repeat, publish, checkout, verify, note):
-            module.add_to(commands)
+        # Here, so that Ctrl-C during the imports is caught; and none but the one that is wanted, as some take seconds.
+        for name in set(COMMANDS).intersection(sys.argv[1:2]) or COMMANDS:
+            import_module(f"commands.{name}").add_to(commands)
         arguments = parser.parse_args()
         arguments.run(arguments)
 

@@ -10,6 +10,7 @@ import time
 import webbrowser
 from urllib.parse import quote
 
+from commands.port import bound_socket
 from stages.process.errors import UserError, one_line, without_credentials
 from stages.process.lifetime import interrupts_deferred
 from stages.tracking.beside import publishing_the_rest
@@ -44,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
         if browser:
             webbrowser.open(first)
         return
-    _check_port(arguments.host, arguments.port)
+    bound_socket(arguments.host, arguments.port, "uv run mnist ui").close()
     try:
         connect()
     except Exception as error:
@@ -119,15 +120,3 @@ def _answers(host: str, port: int, process: subprocess.Popen) -> bool:
 
 def _quoted(ids: list[str]) -> str:
     return quote(json.dumps(ids, separators=(",", ":")))
-
-
-def _check_port(host: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise UserError(
-                f"{host}:{port} cannot be used ({reason}); name another port: uv run mnist ui --port 5001"
-            ) from None

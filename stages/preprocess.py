@@ -23,6 +23,7 @@ from stages.params.views import PreprocessParams, check_fit, load_params
 from stages.paths import PREPARED, RAW
 from stages.process.console import progress_bar, warn
 from stages.process.errors import UserError
+from stages.process.provenance import experiment_name
 from stages.tracking.stage import run_stage
 
 # Images in memory at once.
@@ -74,6 +75,9 @@ def main() -> None:
         f"{info.dataset}: {counts['train']:,} training, {counts['validation']:,} validation and "
         f"{counts['test']:,} test images of {height}x{width}{colour}, {len(names)} classes"
     )
+    recipe = Path("recipes", f"{params.name}.yaml")
+    if recipe.exists() and experiment_name() != params.name:
+        print(f"{recipe} has settings that suit these images; to run them: uv run mnist recipe {params.name}")
 
 
 def _read_manifest(name: str) -> dict:

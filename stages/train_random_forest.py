@@ -11,6 +11,7 @@ from stages.dataset.subset import subset
 from stages.learners.forest import check_memory, grow
 from stages.learners.forest_file import save_forest
 from stages.learners.models import RANDOM_FOREST
+from stages.learners.temperature import calibrated, calibration_words, fit_temperature
 from stages.learners.validation import validation_metrics
 from stages.params.views import TrainRandomForestParams, load_params
 from stages.process.provenance import cores, processor
@@ -37,14 +38,29 @@ def main() -> None:
         start = time.perf_counter()
         forest = grow(params.forest, params.seed, features(training.images), training.labels)
         seconds = time.perf_counter() - start
-        metrics = validation_metrics(forest, features(validation.images), validation.labels)
+        shares, temperature = forest.predict_proba(features(validation.images)), None
+        metrics = validation_metrics(validation.labels, shares)
+        if params.forest.calibration == "temperature":
+            temperature = fit_temperature(shares, validation.labels, params.forest.n_estimators)
+            run.set_tags({"calibration": calibration_words(temperature)})
+        if temperature is not None:
+            y_proba = calibrated(shares, params.forest.n_estimators, temperature)
+            metrics = {
+                **validation_metrics(validation.labels, y_proba),
+                "val_loss_uncalibrated": metrics["val_loss"],
+                "temperature": temperature,
+            }
         run.log_epoch(1, metrics)
-        save_forest(forest, params.forest.features, RANDOM_FOREST.file)
+        save_forest(forest, params.forest.features, temperature, RANDOM_FOREST.file)
         run.finish(seconds)
     print(
         f"random-forest: {params.forest.n_estimators} trees on {len(training.labels):,} images "
         f"trained in {seconds:.1f} s, validation accuracy {metrics['val_accuracy']:.4f}"
     )
+    if params.forest.calibration == "temperature":
+        print(f"random-forest: calibration: {calibration_words(temperature)}", flush=True)
+    if temperature is not None:
+        print(f"random-forest: val_loss {metrics['val_loss']:.4f}, before {metrics['val_loss_uncalibrated']:.4f}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """A real copy of the project in a temporary folder: git, DVC and MLflow, nothing mocked."""
 
+import compileall
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +86,8 @@ class Clone:
         # The stages set them, whoever did so before.
         for name in {name for names in SWITCHES.values() for name in names}:
             self.environment.pop(name, None)
+        # Each process would compile what a test has edited.
+        self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
 
     def run(self, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
         """Run `command` in the clone; its standard output and error come back together as text."""
@@ -121,8 +126,10 @@ class Clone:
         self.run("git", "commit", "--quiet", "--message", message)
 
 
-def make_clone(folder: Path, params: dict) -> Clone:
-    """Copy what git tracks or would track, the state that is being tested, into a new repository."""
+@cache
+def _template() -> tempfile.TemporaryDirectory:
+    """Return a folder with what git tracks or would track, the state that is being tested, in a new repository."""
+    folder = tempfile.TemporaryDirectory(prefix="template-", ignore_cleanup_errors=True)
     listed = subprocess.run(
         ("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"),
         cwd=PROJECT,
@@ -131,12 +138,27 @@ def make_clone(folder: Path, params: dict) -> Clone:
         text=True,
     ).stdout
     for name in filter(None, listed.split("\0")):
-        source = PROJECT / name
+        source, copy = PROJECT / name, Path(folder.name, name)
         if source.is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, folder / name)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, copy)
+    clone = Clone(Path(folder.name))
+    clone.run("git", "init", "--quiet", "--initial-branch", "main")
+    clone.commit("the project")
+    for package in ("stages", "commands"):
+        compileall.compile_dir(Path(folder.name, package), quiet=1)
+    return folder
+
+
+def make_clone(folder: Path, params: dict) -> Clone:
+    """Copy the state that is being tested into a new repository in `folder`, with `params` set."""
+    template = Path(_template().name)
+    # With the byte code: each process that starts there would compile the project first.
+    shutil.copytree(template, folder, dirs_exist_ok=True, ignore=lambda _, names: {".git"} & {*names})
     clone = Clone(folder)
     clone.run("git", "init", "--quiet", "--initial-branch", "main")
+    # Git finds them there: files are slow to write, and to remove in the end.
+    (folder / ".git/objects/info/alternates").write_text(f"{template / '.git/objects'}\n")
     clone.set_params(params)
     clone.commit("start")
     return clone

@@ -20,7 +20,7 @@ RECORDED = {
         "models/cnn.keras": "b5003d6dea32e5382311bc2ef89b0016",
         "models/cnn_history.csv": "6f3fa640c3c972b202ab125e27c819f4",
     },
-    "train-random-forest": {"models/random_forest.skops": "54e2bad19db535b65fb300395f0b1f59"},
+    "train-random-forest": {"models/random_forest.skops": "095bad754bd36210f8128d131564ea22"},
 }
 
 

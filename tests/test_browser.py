@@ -55,11 +55,15 @@ def test_the_report_opens_from_disk_and_has_the_numbers_of_dvc_and_mlflow(reprod
         for key, value in values.items():
             if key == "gate_passed":
                 assert run.data.tags["gate"] == ("passed" if value else "missed")
+            elif key == "val_loss_fitted":
+                assert run.data.tags["calibration"].endswith("val_loss is that of the fit")
             else:
                 assert run.data.metrics[key] == pytest.approx(value, rel=1e-6), key
         heading = page.locator(f"h2#{model}").inner_text()
         assert f"{100 * values['test_accuracy']:.2f} %" in heading
-        for key in ("test_loss", "test_brier", "test_ece", "test_f1"):
+        before = [name for name in values if name.endswith("_uncalibrated")]
+        assert len(before) == (3 if model == "random_forest" else 0)
+        for key in ("test_loss", "test_brier", "test_ece", "test_f1", *before):
             assert f"{values[key]:.4f}" in text
         assert f"{100 * values['val_accuracy']:.2f} %" in text
         assert run.data.tags["dvc.model_md5"] in text
@@ -160,6 +164,7 @@ def test_mlflow_opens_on_the_runs_best_first_with_their_metrics(reproduced, page
         assert section.bounding_box()["y"] < others.bounding_box()["y"]
         expect(page.get_by_text("test_accuracy", exact=True).first).to_be_visible()
 
+        # The forest of digits may grow in less time than a look at the machine takes.
         (run,) = runs(reproduced)["cnn"]
         page.goto(f"{url}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/system-metrics")
         expect(page.get_by_text("cpu_utilization_percentage").first).to_be_visible()

@@ -107,6 +107,15 @@ def test_mlflow_has_one_complete_run_per_model(reproduced):
         assert (logged.experiment_id, logged.source_run_id) == (run.info.experiment_id, run.info.run_id)
         artifacts = {file.path for file in client(reproduced).list_artifacts(run.info.run_id)}
         assert {"confusion_matrix.png", "confusion_matrix.csv", "per_class.csv"} <= artifacts
+    (forest,) = runs(reproduced)["random-forest"]
+    before, after = (forest.data.metrics[name] for name in ("val_loss_uncalibrated", "val_loss"))
+    assert before > 2 * after
+    # The evaluation has the loss of the training, which is marked.
+    assert len(client(reproduced).get_metric_history(forest.info.run_id, "val_loss")) == 1
+    temperature = metrics(reproduced)["random_forest"]["temperature"]
+    assert forest.data.metrics["temperature"] == temperature
+    marked = f"temperature {temperature}, fitted on the validation images: val_loss is that of the fit"
+    assert forest.data.tags["calibration"] == marked
     (mlp,) = runs(reproduced)["mlp"]
     assert mlp.data.params["epochs"] == "12"
     assert mlp.data.params["optimizer.name"] == "adam"
@@ -134,6 +143,8 @@ def test_every_logged_model_takes_raw_images_and_scores_the_same(reproduced, mon
         np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
         accuracy = (probabilities.argmax(axis=1) == labels).mean()
         assert accuracy == pytest.approx(metrics(reproduced)[model]["test_accuracy"])
+        loss = -np.log(probabilities[np.arange(360), labels]).mean()
+        assert loss == pytest.approx(metrics(reproduced)[model]["test_loss"], rel=1e-4)
         with pytest.warns(UserWarning, match="raw images from 0 to 255"):
             loaded.predict((images[:1] > 99).astype(np.uint8))
         folder = mlflow.artifacts.download_artifacts(f"runs:/{run.info.run_id}/model")
@@ -169,6 +180,7 @@ def test_an_evaluation_says_all_there_is_to_say_and_makes_the_runs_that_are_miss
         assert run.data.metrics["test_accuracy"] == pytest.approx(metrics(clone)[model]["test_accuracy"])
     assert runs(clone)["mlp"][0].data.params["epochs"] == "12"
     assert runs(clone)["random-forest"][0].data.params["n_estimators"] == "40"
+    assert "val_loss is that of the fit" in runs(clone)["random-forest"][0].data.tags["calibration"]
     # None of them becomes the champion.
     with pytest.raises(mlflow.exceptions.MlflowException, match="digits"):
         client(clone).get_model_version_by_alias("digits", "champion")

@@ -6,13 +6,14 @@ import re
 import shlex
 import shutil
 import tomllib
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from dvc.cli import parse_args
 
-from commands import checkout, publish, recipe, repeat, ui, verify
+from commands.__main__ import COMMANDS
 from commands.experiments import recipe_params
 from stages.learners.models import ALL_MODELS
 from tests.conftest import PROJECT
@@ -41,8 +42,8 @@ def commands_of(page: Path) -> list[list[str]]:
 def check_mnist(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(exit_on_error=False)
     subparsers = parser.add_subparsers(required=True)
-    for module in (checkout, publish, recipe, repeat, ui, verify):
-        module.add_to(subparsers)
+    for name in COMMANDS:
+        import_module(f"commands.{name}").add_to(subparsers)
     parsed = vars(parser.parse_args(arguments))
     if name := parsed.get("name") or parsed.get("recipe"):
         recipe_params(name)

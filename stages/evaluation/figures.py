@@ -51,18 +51,28 @@ def draw_history(history: pd.DataFrame, path: Path, title: str) -> None:
     save(figure, path)
 
 
-def draw_reliability(bins: pd.DataFrame, error: float, path: Path, title: str) -> None:
-    """Draw accuracy over confidence for the bins of `scores.calibration`; `error` is the expected calibration error."""
+def draw_reliability(
+    bins: pd.DataFrame, error: float, path: Path, title: str, before: pd.DataFrame | None = None
+) -> None:
+    """Draw accuracy over confidence for the bins of `scores.calibration`, and for those `before` a temperature.
+
+    `error` is the expected calibration error of `bins`.
+    """
     figure, (axis, below) = plt.subplots(
         2, 1, figsize=(4.6, 5.2), sharex=True, height_ratios=(3, 1), layout="constrained"
     )
     axis.plot((0, 1), (0, 1), color="grey", linestyle="--", linewidth=1, label="perfectly calibrated")
-    axis.plot(bins["confidence"], bins["accuracy"], color=BLUE, marker="o", markersize=4, label="model")
+    style = {"marker": "o", "markersize": 4}
+    if before is not None:
+        axis.plot(before["confidence"], before["accuracy"], **style, color=ORANGE, label="uncalibrated")
+        below.bar(before["confidence"], before["images"], width=0.03, color=ORANGE)
+    label = "model" if before is None else "calibrated"
+    axis.plot(bins["confidence"], bins["accuracy"], **style, color=BLUE, label=label)
     axis.set(ylabel="accuracy", title=f"{title}: calibration error {error:.4f}", xlim=(0, 1.02), ylim=(0, 1.02))
     below.bar(bins["confidence"], bins["images"], width=0.03, color=BLUE)
     below.set(xlabel="probability of the predicted class", ylabel="images", yscale="log")
     # Outside of the axes: the lines of some model run through any place within.
-    figure.legend(frameon=False, loc="outside lower center", ncols=2)
+    figure.legend(frameon=False, loc="outside lower center", ncols=2 if before is None else 3)
     save(figure, path)
 
 

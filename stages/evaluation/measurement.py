@@ -12,6 +12,7 @@ from stages.evaluation.overfitting import verdict
 from stages.evaluation.scores import score_table, scores
 from stages.learners.classifier import Classifier
 from stages.learners.models import Model
+from stages.learners.temperature import calibration_words
 from stages.params.schema import Params
 
 
@@ -19,18 +20,21 @@ from stages.params.schema import Params
 class Result:
     """`y_proba` float32 (n, classes) are the probabilities for the test images, `scores` the metrics with intervals.
 
-    `size` is also part of `metrics`. `minimum` is the test accuracy that the gate asks for, None where it asks for
-    none. `seconds` differ each time, and so no file keeps them.
+    `size` is also part of `metrics`. `uncalibrated` are the probabilities before the temperature, None where there is
+    none; `calibration` says how it was fitted, None where none was asked for. `minimum` is the test accuracy that the
+    gate asks for, None where it asks for none. `seconds` differ each time, and so no file keeps them.
     """
 
     model: Model
     y_proba: np.ndarray
+    uncalibrated: np.ndarray | None
     scores: pd.DataFrame
     metrics: dict[str, float]
     size: dict[str, int]
     seconds: dict[str, float]
     minimum: float | None
     overfitting: str
+    calibration: str | None
 
 
 def measure(
@@ -55,11 +59,13 @@ def measure(
     validated = scores("val", validation.labels, val_proba)
     size = classifier.size()
     minimum = getattr(params.gate.minimum_accuracy.get(info.dataset), model.name, None)
+    uncalibrated = None if classifier.temperature is None else classifier.uncalibrated(test.images)
     metrics = {
         **table["value"].to_dict(),
         "test_accuracy_low": float(accuracy["low"]),
         "test_accuracy_high": float(accuracy["high"]),
         **{name: validated[name] for name in ("val_accuracy", "val_loss")},
+        **({} if uncalibrated is None else _before(classifier, validation, test, uncalibrated)),
         **size,
         "file_bytes": model.file.stat().st_size,
         "gate_passed": minimum is None or bool(accuracy["value"] >= minimum),
@@ -68,7 +74,22 @@ def measure(
         overfitting = verdict(train_right, val_right, pd.read_csv(model.history), section.weights == "best")
     else:
         overfitting = verdict(train_right, val_right)
-    return Result(model, y_proba, table, metrics, size, seconds, minimum, overfitting)
+    asked = getattr(section, "calibration", "none") == "temperature"
+    calibration = calibration_words(classifier.temperature) if asked else None
+    return Result(model, y_proba, uncalibrated, table, metrics, size, seconds, minimum, overfitting, calibration)
+
+
+def _before(classifier: Classifier, validation: Split, test: Split, uncalibrated: np.ndarray) -> dict[str, float]:
+    """Return the temperature, that val_loss is the lowest that it could give, and the losses without it."""
+    before = scores("test", test.labels, uncalibrated)
+    val_before = scores("val", validation.labels, classifier.uncalibrated(validation.images))
+    return {
+        "val_loss_fitted": True,
+        "val_loss_uncalibrated": val_before["val_loss"],
+        "test_loss_uncalibrated": before["test_loss"],
+        "test_ece_uncalibrated": before["test_ece"],
+        "temperature": classifier.temperature,
+    }
 
 
 def _right(classifier: Classifier, split: Split) -> tuple[np.ndarray, np.ndarray]:

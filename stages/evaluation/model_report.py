@@ -57,7 +57,11 @@ def _write_scores(result: Result, info: DatasetInfo, test: Split, title: str) ->
     result.scores.round(6).to_csv(folder / "scores.csv")
     bins = calibration(y_true, result.y_proba)
     bins.round(6).to_csv(folder / "calibration.csv")
-    draw_reliability(bins, result.metrics["test_ece"], folder / "reliability.png", title)
+    before = None
+    if result.uncalibrated is not None:
+        before = calibration(y_true, result.uncalibrated)
+        before.round(6).to_csv(folder / "calibration_before.csv")
+    draw_reliability(bins, result.metrics["test_ece"], folder / "reliability.png", title, before)
 
 
 def _write_mistakes(result: Result, info: DatasetInfo, test: Split, title: str) -> np.ndarray:

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from stages.dataset.prepared import Split
+from stages.dataset.resize import resized
 from stages.dataset.scaling import scaled
 
 # What fits into a small machine's memory with its principal components.
@@ -31,14 +32,6 @@ def sampled(training: Split, per_class: int, seed: int) -> tuple[np.ndarray, Spl
     size = tuple(max(1, round(side * SIDE / longer)) if longer > SIDE else side for side in (height, width))
     images = np.empty((len(chosen), *size, *channels), np.float32)
     for start in range(0, len(chosen), PART):
-        part = training.images[chosen[start : start + PART]]
-        images[start : start + len(part)] = scaled(_shrunk(part, size))
+        part = [resized(image, size, "stretch") for image in training.images[chosen[start : start + PART]]]
+        images[start : start + len(part)] = scaled(np.stack(part))
     return chosen, Split(images, labels[chosen])
-
-
-def _shrunk(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    import cv2
-
-    if images.shape[1:3] == size:
-        return images
-    return np.stack([cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA) for image in images])

@@ -16,6 +16,13 @@ class Classifier(ABC):
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return class probabilities: float32 (n, classes)."""
 
+    # What was fitted on the validation images to have probabilities that are right as often as they say.
+    temperature: float | None = None
+
+    def uncalibrated(self, images: np.ndarray) -> np.ndarray:
+        """Return what `predict` would without the temperature."""
+        return self.predict(images)
+
     @abstractmethod
     def size(self) -> dict[str, int]:
         """Return how large the model is, under the names that reports/metrics.json has for it."""

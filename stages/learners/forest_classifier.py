@@ -1,23 +1,36 @@
 """A trained random forest, and the evidence that its answers rest on."""
 
+from collections.abc import Callable
+
 import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 
 from stages.dataset.features import FEATURES
 from stages.learners.classifier import Classifier
+from stages.learners.temperature import calibrated
 
 # Images whose features are in memory at once.
 PREDICTED = 10_000
 
 
 class ForestClassifier(Classifier):
-    def __init__(self, forest: RandomForestClassifier, features: str):
-        self.forest, self.features = forest, features
+    def __init__(self, forest: RandomForestClassifier, features: str, temperature: float | None):
+        self.forest, self.features, self.temperature = forest, features, temperature
 
     def predict(self, images: np.ndarray) -> np.ndarray:
+        if self.temperature is None:
+            return self.uncalibrated(images)
+        trees, temperature = len(self.forest.estimators_), self.temperature
+        return self._predict(images, lambda shares: calibrated(shares, trees, temperature))
+
+    def uncalibrated(self, images: np.ndarray) -> np.ndarray:
+        return self._predict(images, lambda shares: shares)
+
+    def _predict(self, images: np.ndarray, probabilities: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Return the `probabilities` for the shares of votes, float32."""
         parts = (images[start : start + PREDICTED] for start in range(0, len(images), PREDICTED))
-        features = FEATURES[self.features]
-        return np.concatenate([self.forest.predict_proba(features(part)).astype(np.float32) for part in parts])
+        shares = (self.forest.predict_proba(FEATURES[self.features](part)) for part in parts)
+        return np.concatenate([probabilities(part).astype(np.float32) for part in shares])
 
     def size(self) -> dict[str, int]:
         return {

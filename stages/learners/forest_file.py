@@ -18,6 +18,7 @@ from sklearn.tree._tree import TREE_LEAF, Tree
 
 from stages.dataset.features import FEATURES
 from stages.learners.archive import check_parts, read_member, rewrite, unusable
+from stages.learners.temperature import TEMPERATURES
 
 MEMBERS = r"schema\.json|\d+\.npy"
 # The parts of a forest of ours, by the way that skops loads them. The list is never taken from the file, and the one
@@ -34,12 +35,12 @@ TRUSTED = {
 }
 
 
-def save_forest(forest: RandomForestClassifier, features: str, path: Path) -> None:
-    """Write `forest` and the name of the `features` that it was trained on; equal trees give equal bytes."""
+def save_forest(forest: RandomForestClassifier, features: str, temperature: float | None, path: Path) -> None:
+    """Write `forest`, the name of its `features` and its temperature; equal trees give equal bytes."""
     # How many threads trained it is no part of the model; one is fastest for a single image.
     forest = _as_grown(forest).set_params(n_jobs=None)
-    # A forest that is loaded anywhere still names its features.
-    forest.image_features = features
+    # A forest that is loaded anywhere still names its features, and what its shares of votes are to be divided by.
+    forest.image_features, forest.temperature = features, temperature
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         saved = Path(folder) / "forest.skops"
@@ -106,10 +107,11 @@ def _without_padding(npy: bytes) -> bytes:
     return file.getvalue()
 
 
-def load_forest(path: Path) -> tuple[RandomForestClassifier, str]:
-    """Load a forest and the name of its features, one of `FEATURES`.
+def load_forest(path: Path) -> tuple[RandomForestClassifier, str, float | None]:
+    """Load a forest, the name of its features, one of `FEATURES`, and its temperature, None where it has none.
 
-    Raises `UserError` for a file with types beyond `TRUSTED`, and for one whose trees lead out of themselves.
+    Raises `UserError` for a file with types beyond `TRUSTED`, for one whose trees lead out of themselves, and for a
+    temperature that no fit gives.
     """
     try:
         check_parts(json.loads(read_member(path, "schema.json", MEMBERS)), _check_type)
@@ -119,9 +121,13 @@ def load_forest(path: Path) -> tuple[RandomForestClassifier, str]:
             raise ValueError("it is no forest of trees")
         if forest.image_features not in FEATURES:
             raise ValueError(f"unknown features {forest.image_features!r}")
+        # Forests of earlier commits have none.
+        temperature = getattr(forest, "temperature", None)
+        if temperature is not None and round(1000 * temperature) not in TEMPERATURES:
+            raise ValueError(f"a temperature of {temperature!r}")
         for estimator in forest.estimators_:
             _check_tree(estimator.tree_, forest.n_features_in_)
-        return forest, forest.image_features
+        return forest, forest.image_features, temperature
     # The exceptions of skops for a file that somebody made up are not documented.
     except Exception as error:
         raise unusable(path, error) from None

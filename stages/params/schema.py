@@ -212,6 +212,7 @@ class RandomForest(Section):
     min_samples_leaf: Count
     bootstrap: Flag
     train_samples: optional(integer(10, 10_000_000))
+    calibration: choice("temperature", "none")
 
 
 class Train(Section):

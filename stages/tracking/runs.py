@@ -13,6 +13,7 @@ from stages.dataset.fallback import fallback_notice
 from stages.dataset.prepared import DatasetInfo, Split
 from stages.fingerprints import file_md5, folder_md5, versions
 from stages.learners.models import Model
+from stages.learners.temperature import calibration_words
 from stages.params.views import load_params, locked_params, locked_stage
 from stages.paths import COMPARISON, METRICS, PREPARED
 from stages.process.provenance import commit_with, copy_code, experiment_name, git_state
@@ -51,8 +52,8 @@ def record_from_files(model: Model, info: DatasetInfo, training: Split, seconds:
     """
     md5 = file_md5(model.file)
     locked = locked_stage(model.stage, md5) or {}
-    view = (locked and locked_params(model.view, locked)) or load_params(model.view)
-    params = view.resolved()
+    view = locked and locked_params(model.view, locked)
+    params = (view or load_params(model.view)).resolved()
     inputs = {entry["path"]: entry["md5"] for entry in locked.get("deps", [])}
     commit, git, diff = _code({path: each for path, each in inputs.items() if path.endswith(".py")})
     state = _state(model, params, info, training, inputs.get(str(PREPARED)) or folder_md5(PREPARED), git)
@@ -62,6 +63,8 @@ def record_from_files(model: Model, info: DatasetInfo, training: Split, seconds:
     }
     reports = [*sorted(model.reports.iterdir()), COMPARISON]
     metrics = json.loads(METRICS.read_text())[model.name]
+    if view and params.get("calibration") == "temperature":
+        state["tags"]["calibration"] = calibration_words(metrics.get("temperature"))
     content = [metrics, [file_md5(path) for path in reports]]
     digest = hashlib.md5(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -29,7 +29,7 @@ def test_a_recipe_says_what_it_is_and_fits_the_schema(name):
 
 def test_the_published_recipes_are_there():
     published = {"poster-2018", "slides-mlp", "notes-2023", "lecture-2019", "blog-mlp", "slides-cnn", "blog-forest"}
-    assert published | {"keras-example", "fast", "accurate"} == set(recipes())
+    assert published | {"keras-example", "fast", "accurate", "fashion-mnist", "digits"} == set(recipes())
 
 
 def test_an_unknown_recipe_is_refused_with_the_names(checked_out):
@@ -72,6 +72,41 @@ def add_tiny(clone: Clone) -> None:
     )
 
 
+# In place of all stages, for DVC to run as it runs those.
+ECHO = """
+import json
+from pathlib import Path
+from ruamel.yaml import YAML
+cnn = YAML(typ="safe").load(Path("params.yaml"))["train"]["cnn"]
+values = {"test_accuracy": cnn["optimizer"]["learning_rate"], "filters": cnn["blocks"][-1]["filters"]}
+Path("reports/metrics.json").write_text(json.dumps({"cnn": {**values, "patience": cnn["early_stopping_patience"]}}))
+"""
+PIPELINE = """
+stages:
+  evaluate:
+    cmd: python echo.py
+    params: [train.cnn]
+    metrics:
+      - reports/metrics.json: {cache: false, persist: true}
+"""
+
+
+def test_a_recipe_is_an_experiment_of_its_name_and_leaves_the_workspace(clone):
+    add_tiny(clone)
+    (clone.folder / "echo.py").write_text(ECHO)
+    (clone.folder / "dvc.yaml").write_text(PIPELINE)
+    clone.run("dvc", "repro")
+    clone.commit("measured")
+    before = metrics(clone)
+    assert "dvc exp apply tiny" in clone.run("mnist", "recipe", "tiny").stdout
+    assert clone.run("git", "status", "--porcelain").stdout == ""
+    assert "tiny" in clone.run("dvc", "exp", "list", "--names-only").stdout
+    clone.run("dvc", "exp", "apply", "tiny")
+    assert metrics(clone) != before
+    assert metrics(clone)["cnn"] == {"test_accuracy": 0.01, "filters": 3, "patience": None}
+
+
+@pytest.mark.long
 def test_a_recipe_runs_beside_the_defaults_and_carries_its_name(checked_out):
     add_tiny(checked_out)
     before = metrics(checked_out)

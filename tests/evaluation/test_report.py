@@ -22,7 +22,8 @@ def test_the_page_shows_metrics_params_and_the_notice_escaped(params_file):
         each.mkdir(parents=True)
     MLP.file.write_bytes(b"model")
     scores = pd.DataFrame({"value": 0.98765, "low": 0.98, "high": 0.99}, index=list(METRIC_NAMES))
-    result = Result(MLP, np.eye(2)[LABELS], scores, METRICS, SIZE, seconds={}, minimum=0.8, overfitting="<verdict>")
+    words = {"overfitting": "<verdict>", "calibration": "none: too few <images>"}
+    result = Result(MLP, np.eye(2)[LABELS], None, scores, METRICS, SIZE, seconds={}, minimum=0.8, **words)
     per_class(LABELS, LABELS, ["a", "b"]).to_csv(MLP.reports / "per_class.csv")
     pd.DataFrame({"space": ["pixels"], "neighbor_purity": [0.9], "silhouette": [0.1]}).to_csv(
         EXPLORE / "purity.csv", index=False
@@ -44,6 +45,8 @@ def test_the_page_shows_metrics_params_and_the_notice_escaped(params_file):
     assert "Class imbalance: 0 has 100 training images and 1 has 3" in " ".join(pages[0].split())
     assert "a &lt;notice&gt;" in pages[0]
     assert "&lt;verdict&gt;" in pages[0]
+    assert "None: too few &lt;images&gt;." in pages[0]
+    assert "shares of votes" not in pages[0]
     assert 'class="missed"' in pages[0]
     assert "max_features: 12" in pages[0]
     assert "null" in pages[0]

@@ -82,6 +82,7 @@ def test_a_killed_stage_has_its_run_closed_at_once_and_leaves_nothing_behind(che
     assert not list((checked_out.folder / ".dvc/tmp/mlflow-outbox").iterdir())
 
 
+@pytest.mark.long
 def test_a_run_whose_processes_are_all_gone_is_closed_at_the_next_start(checked_out):
     with training(checked_out, *STAGE) as stage:
         wait_for_the_run(checked_out)

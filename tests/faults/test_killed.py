@@ -172,6 +172,7 @@ def test_a_killed_training_ends_with_the_bytes_of_an_unbroken_one(checked_out):
     assert [(checked_out.folder / name).read_bytes() for name in OUTPUTS] == resumed
 
 
+@pytest.mark.long
 def test_a_preparation_and_a_training_that_are_killed_end_as_if_nothing_had_been(without_store, reproduced):
     # Else DVC would take the results from there.
     shutil.rmtree(without_store.folder / ".dvc/cache/runs")

@@ -43,6 +43,7 @@ def test_two_pipelines_in_one_clone_end_with_the_right_bytes_or_a_clear_refusal(
     check_they_end_right(both, checked_out, reproduced)
 
 
+@pytest.mark.long
 def test_a_stage_waits_for_another_of_its_kind_in_the_same_folder(checked_out):
     stage = ("python", "-m", "stages.train_random_forest")
     both = [checked_out.start(*stage) for _ in range(2)]
@@ -51,15 +52,13 @@ def test_a_stage_waits_for_another_of_its_kind_in_the_same_folder(checked_out):
     assert sum("waiting for another process that runs this stage here" in output for output in outputs) == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "commands",
     [
         # All of them find out that the store has none of the runs.
         [("mnist", "publish")],
-        pytest.param(
-            [("python", "-m", "stages.evaluate"), ("python", "-m", "stages.train_random_forest")],
-            marks=pytest.mark.long,
-        ),
+        [("python", "-m", "stages.evaluate"), ("python", "-m", "stages.train_random_forest")],
     ],
     ids=["publish", "evaluate and train"],
 )

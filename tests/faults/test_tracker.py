@@ -48,7 +48,7 @@ def forget(uri: str) -> None:
 
 
 def told(uri: str) -> dict[str, list]:
-    """All that MLflow has been told of each run, but for times and the machine, by the name of the run, oldest first."""
+    """All that MLflow was told of each run, but for times and the machine, by the name of the run, oldest first."""
     client = mlflow.MlflowClient(uri)
     experiment = client.get_experiment_by_name("digits")
     found: dict[str, list] = {}
@@ -112,8 +112,7 @@ def check_delivered(clone: Clone, uri: str, undisturbed: dict[str, list], name: 
 @pytest.mark.parametrize(
     ("command", "fault"),
     [
-        (FOREST, hang_up),
-        # Each of these takes longer, and is of the same kind.
+        pytest.param(FOREST, hang_up, marks=pytest.mark.long),
         pytest.param(MLP, hang_up, marks=pytest.mark.long),
         pytest.param(MLP, failing(500), marks=pytest.mark.long),
         pytest.param(MLP, after(20, hang_up), marks=pytest.mark.long),

@@ -335,24 +335,32 @@ def test_a_forest_with_other_members_is_refused(reproduced, tmp_path, change, re
     ],
 )
 def test_a_tree_that_would_read_other_memory_or_never_end_is_refused(reproduced, tmp_path, field, value, reason):
-    forest, features = load_forest(reproduced.folder / "models/random_forest.skops")
+    forest, features, temperature = load_forest(reproduced.folder / "models/random_forest.skops")
     tree = forest.estimators_[-1].tree_
     state = tree.__getstate__()
     inner = np.flatnonzero(state["nodes"]["left_child"] != -1)
     state["nodes"][field][inner[-1]] = value
     tree.__setstate__(state)
-    save_forest(forest, features, tmp_path / "random_forest.skops")
+    save_forest(forest, features, temperature, tmp_path / "random_forest.skops")
     with pytest.raises(UserError, match=reason):
         load_forest(tmp_path / "random_forest.skops")
 
 
 def test_a_tree_without_nodes_is_refused(reproduced, tmp_path):
-    forest, features = load_forest(reproduced.folder / "models/random_forest.skops")
+    forest, features, temperature = load_forest(reproduced.folder / "models/random_forest.skops")
     tree = forest.estimators_[0].tree_
     state = tree.__getstate__()
     tree.__setstate__({**state, "node_count": 0, "nodes": state["nodes"][:0], "values": state["values"][:0]})
-    save_forest(forest, features, tmp_path / "random_forest.skops")
+    save_forest(forest, features, temperature, tmp_path / "random_forest.skops")
     with pytest.raises(UserError, match="a tree without nodes"):
+        load_forest(tmp_path / "random_forest.skops")
+
+
+@pytest.mark.parametrize("temperature", [0.0, -0.5, 1e300, float("nan"), float("inf"), "0.5", [0.5]])
+def test_a_temperature_that_is_none_is_refused(reproduced, tmp_path, temperature):
+    forest, features, _ = load_forest(reproduced.folder / "models/random_forest.skops")
+    save_forest(forest, features, temperature, tmp_path / "random_forest.skops")
+    with pytest.raises(UserError, match=r"random_forest\.skops"):
         load_forest(tmp_path / "random_forest.skops")
 
 

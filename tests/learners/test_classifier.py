@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 
+from stages.dataset.features import pixels
 from stages.learners.forest_classifier import ForestClassifier
 from stages.learners.keras_classifier import KerasClassifier
 from stages.learners.networks import averaged, build_cnn, build_mlp
@@ -37,17 +38,29 @@ def test_an_average_has_to_do_all_of_it():
 
 def test_the_nodes_of_a_forest_are_counted():
     forest = RandomForestClassifier(3, max_depth=1, random_state=0).fit(np.arange(10).reshape(-1, 1), np.arange(10) > 4)
-    assert ForestClassifier(forest, "pixels").size() == {"trees": 3, "nodes": 9, "depth": 1}
+    assert ForestClassifier(forest, "pixels", None).size() == {"trees": 3, "nodes": 9, "depth": 1}
 
 
 def test_a_forest_has_an_importance_of_its_pixels_and_nothing_that_networks_have():
     forest = RandomForestClassifier(3, random_state=0).fit(np.eye(9, 4), np.arange(9) % 3)
-    assert ForestClassifier(forest, "pixels").impurity_importance().shape == (4,)
-    other = ForestClassifier(forest, "gradient_histograms")
+    assert ForestClassifier(forest, "pixels", None).impurity_importance().shape == (4,)
+    other = ForestClassifier(forest, "gradient_histograms", None)
     assert other.impurity_importance() is None
     assert other.layers() == []
     assert other.filters(4) is None
     assert other.input_gradients(np.zeros((1, 2, 2), np.float32), np.zeros(1, int)) is None
+
+
+def test_a_temperature_changes_how_sure_a_forest_is_and_not_its_answers():
+    images = np.random.default_rng(0).integers(0, 256, (90, 4, 4), dtype=np.uint8)
+    forest = RandomForestClassifier(9, max_depth=2, random_state=0).fit(pixels(images), np.arange(90) % 3)
+    plain, calibrated = (ForestClassifier(forest, "pixels", temperature) for temperature in (None, 0.25))
+    np.testing.assert_array_equal(calibrated.uncalibrated(images), plain.predict(images))
+    np.testing.assert_array_equal(plain.uncalibrated(images), plain.predict(images))
+    y_proba = calibrated.predict(images)
+    assert y_proba.dtype == np.float32
+    np.testing.assert_array_equal(y_proba.argmax(axis=1), plain.predict(images).argmax(axis=1))
+    assert y_proba.max(axis=1).mean() > plain.predict(images).max(axis=1).mean() + 0.1
 
 
 def test_the_first_layer_is_shown_as_images():

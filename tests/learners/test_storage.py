@@ -6,6 +6,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+import skops.io
 from sklearn.ensemble import RandomForestClassifier
 
 from stages.dataset.features import pixels
@@ -45,11 +46,11 @@ def test_a_keras_model_has_stable_bytes_and_no_optimizer(tmp_path):
 
 
 def test_a_forest_has_stable_bytes_however_many_threads_made_it(tmp_path):
-    save_forest(forest(), "pixels", tmp_path / "a.skops")
+    save_forest(forest(), "pixels", 0.333, tmp_path / "a.skops")
     # Other objects in memory give other addresses, and used memory fills the gaps between the fields.
     ballast = [forest() for _ in range(3)]
     np.full(1_000_000, 255, np.uint8)
-    save_forest(ballast[-1].set_params(n_jobs=1), "pixels", tmp_path / "b.skops")
+    save_forest(ballast[-1].set_params(n_jobs=1), "pixels", 0.333, tmp_path / "b.skops")
     assert (tmp_path / "a.skops").read_bytes() == (tmp_path / "b.skops").read_bytes()
 
 
@@ -61,7 +62,7 @@ def test_trees_that_were_pickled_give_the_same_bytes(tmp_path, bootstrap):
     appended.estimators_ += pickled.estimators_[2:]
     before = pickle.dumps(appended)
     for name, each in (("grown", grown), ("pickled", pickled), ("appended", appended)):
-        save_forest(each, "pixels", tmp_path / f"{name}.skops")
+        save_forest(each, "pixels", None, tmp_path / f"{name}.skops")
     assert (tmp_path / "pickled.skops").read_bytes() == (tmp_path / "grown.skops").read_bytes()
     assert (tmp_path / "appended.skops").read_bytes() == (tmp_path / "grown.skops").read_bytes()
     assert pickle.dumps(appended) == before
@@ -70,7 +71,7 @@ def test_trees_that_were_pickled_give_the_same_bytes(tmp_path, bootstrap):
 def test_a_loaded_model_predicts_as_before(tmp_path):
     model, trees = cnn(), forest()
     save_keras(model, tmp_path / "cnn.keras")
-    save_forest(trees, "pixels", tmp_path / "random_forest.skops")
+    save_forest(trees, "pixels", None, tmp_path / "random_forest.skops")
     before = {
         "cnn.keras": model.predict(scaled(IMAGES), verbose=0),
         "random_forest.skops": trees.predict_proba(pixels(IMAGES)),
@@ -79,6 +80,25 @@ def test_a_loaded_model_predicts_as_before(tmp_path):
         predicted = load_classifier(tmp_path / name).predict(IMAGES)
         assert predicted.dtype == np.float32
         np.testing.assert_allclose(predicted, y_proba, atol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [None, 0.01, 0.333, 1.0, 10.0])
+def test_a_forest_keeps_its_temperature_to_the_last_bit(tmp_path, temperature):
+    path = tmp_path / "random_forest.skops"
+    # max_features has the same value in one of the cases, and must not become one object with it.
+    save_forest(forest(max_features=1.0), "pixels", temperature, path)
+    loaded, features, found = load_forest(path)
+    assert (features, found) == ("pixels", temperature)
+    assert load_classifier(path).temperature == temperature
+    save_forest(loaded, features, found, tmp_path / "again.skops")
+    assert (tmp_path / "again.skops").read_bytes() == path.read_bytes()
+
+
+def test_a_forest_of_an_earlier_commit_has_no_temperature(tmp_path):
+    older = forest()
+    older.image_features = "pixels"
+    skops.io.dump(older, tmp_path / "random_forest.skops")
+    assert load_forest(tmp_path / "random_forest.skops")[1:] == ("pixels", None)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", None])

@@ -63,6 +63,11 @@ def test_a_view_holds_only_its_sections(params_file):
         ("features: gradient_histograms", "features: hog", ["train.random_forest.features: 'hog' is not allowed"]),
         ("rotation: 10.0", "rotation: 181", ["train.mlp.augmentation.rotation: 181 is not allowed", "0 … 180"]),
         ("deskew: false", "deskew: 1", ["preprocess.deskew: 1 is not allowed", "true | false"]),
+        (
+            "calibration: temperature",
+            "calibration: isotonic",
+            ["train.random_forest.calibration: 'isotonic' is not allowed", "temperature | none"],
+        ),
         ("train_samples: null", "train_samples: 54001", ["54001 of mnist's 54000 training images"]),
         ("fraction: 0.1", "fraction: 0.0001", ["preprocess.validation_fraction", "too few for its 10 classes"]),
         ("fraction: 0.1", "fraction: 1", ["preprocess.validation_fraction: 1 is not allowed"]),

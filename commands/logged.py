@@ -1,0 +1,83 @@
+"""A model of MLflow, ready to answer for raw images."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from commands.trained import start_for
+from stages.dataset.catalogue import SETS, load_dataset
+from stages.dataset.prepared import DatasetInfo, load_info
+from stages.learners.models import ALL_MODELS, Model
+from stages.process.errors import UserError, one_line, without_credentials
+from stages.tracking.champion import ALIAS, logged_model
+from stages.tracking.store import connect, tracking_uri
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A logged model in the store of MLflow: `uri` is what MLflow calls it, `info` tells of the images it takes."""
+
+    model: Model
+    uri: str
+    info: DatasetInfo
+
+    def load(self) -> "Answering":
+        """Raises `UserError` where the model cannot be loaded."""
+        start_for([self.model])
+        try:
+            return Answering(self.model, connect().pyfunc.load_model(self.uri))
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"{self.uri}: MLflow cannot load this model: {one_line(error)}") from None
+
+
+@dataclass(frozen=True)
+class Answering:
+    model: Model
+    pyfunc: Any
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Return probabilities float32 (n, classes) for raw images uint8 (n, height, width), in colour (…, 3)."""
+        return self.pyfunc.predict(images)
+
+
+def find_logged(run_id: str | None, dataset: str | None) -> Logged:
+    """Return the model of the run, or the champion of the `dataset`; raises `UserError` where there is none."""
+    uri = without_credentials(tracking_uri())
+    what = f"run {run_id}" if run_id else f"a champion of {dataset}"
+    try:
+        mlflow = connect()
+        client = mlflow.MlflowClient()
+        run = client.get_run(run_id or client.get_model_version_by_alias(dataset, ALIAS).run_id)
+        logged = logged_model(run)
+        if logged is None:
+            raise UserError(f"run {run.info.run_id} has no model\nChoose another one: uv run mnist ui")
+        name = f"models:/{logged.model_id}"
+        signature = mlflow.models.get_model_info(name).signature
+        shape, classes = signature.inputs.inputs[0].shape, signature.outputs.inputs[0].shape[1]
+        (model,) = (model for model in ALL_MODELS if model.stage == run.data.tags.get("dvc.stage"))
+        experiment = client.get_experiment(run.info.experiment_id).name
+    except UserError:
+        raise
+    except (ValueError, AttributeError, IndexError):
+        raise UserError(f"{what}: its model was not made by this project") from None
+    except Exception as error:
+        raise UserError(f"{uri}: MLflow does not give {what}: {one_line(error)}\nSee: uv run mnist ui") from None
+    height, width, *channels = shape[1:]
+    names = _class_names(experiment, classes)
+    return Logged(model, name, DatasetInfo(experiment, experiment, False, height, width, names, False, *channels))
+
+
+def _class_names(dataset: str, classes: int) -> list[str]:
+    """Return the names that the data set has here; where it is not here, numbers, since MLflow has no names."""
+    names: list[str] = []
+    try:
+        if (info := load_info()).dataset == dataset:
+            names = info.class_names
+    except UserError:
+        pass
+    if not names and (SETS / dataset).is_dir() and (known := load_dataset(dataset)):
+        names = known.class_names
+    return names if len(names) == classes else [str(number) for number in range(classes)]

@@ -1,0 +1,84 @@
+"""Pictures of any kind and size, as images of the data set in data/prepared."""
+
+import warnings
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from commands.photo import BOXES, digit_steps
+from stages.dataset.catalogue import SETS, SOURCE
+from stages.dataset.pictures import GREY, MOST_PIXELS
+from stages.dataset.prepared import DatasetInfo
+from stages.dataset.resize import resized
+from stages.params.views import EvaluateParams, load_params
+from stages.process.errors import UserError, one_line
+
+
+def open_picture(source: Path | BinaryIO, name: str) -> Image.Image:
+    """Return the picture upright, in mode L or RGB, or LA or RGBA where it has transparent parts.
+
+    Raises `UserError` with `name` for what is no picture, and for one of too many pixels, before these are decoded.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Pixels are counted here.
+            warnings.simplefilter("ignore")
+            with Image.open(source) as opened:
+                if opened.width * opened.height > MOST_PIXELS:
+                    raise Image.DecompressionBombError
+                return _plain(ImageOps.exif_transpose(opened))
+    except Image.DecompressionBombError:
+        raise UserError(f"{name}: has more than {MOST_PIXELS:,} pixels; make it smaller") from None
+    except Image.UnidentifiedImageError:
+        raise UserError(f"{name}: no picture of a known format") from None
+    # Pillow's decoders raise all kinds of exceptions for a broken file.
+    except Exception as error:
+        raise UserError(f"{name}: cannot be read as a picture: {one_line(error)}") from None
+
+
+def picture_steps(
+    picture: Image.Image | np.ndarray, info: DatasetInfo, resize: str, as_is: bool = False
+) -> dict[str, np.ndarray]:
+    """Return what becomes of a picture, by a few words for each step; the last is the image that the models get.
+
+    That is uint8 (height, width), in colour (height, width, 3). `picture` is one that `open_picture` returned, or a
+    uint8 array of its pixels (height, width) or (height, width, 3 or 4). A photo or drawing of a digit becomes like
+    those of MNIST; with `as_is`, and for all other data sets, it is resized as `resize` of params.yaml says, what is
+    transparent on black.
+    """
+    if isinstance(picture, np.ndarray):
+        picture = Image.fromarray(picture)
+    if info.dataset in BOXES and not as_is:
+        return digit_steps(picture, info.dataset, (info.height, info.width))
+    if "A" in picture.getbands():
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, (0, 0, 0, 255)), picture)
+    pixels = np.asarray(picture.convert("L" if info.channels == 1 else "RGB"))
+    return {"as it is": pixels, "resized": resized(pixels, (info.height, info.width), resize)}
+
+
+def image_of(picture: Image.Image | np.ndarray, info: DatasetInfo, resize: str, as_is: bool = False) -> np.ndarray:
+    """Return the last of `picture_steps`."""
+    return [*picture_steps(picture, info, resize, as_is).values()][-1]
+
+
+def resizing(info: DatasetInfo) -> str:
+    """Return how `preprocess` resizes the pictures of the data set: only one of the user's own follows params.yaml."""
+    published = (SETS / info.dataset / SOURCE).exists()
+    return "pad" if published else load_params(EvaluateParams).params.data.resize
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """Return the picture with 8 bits for each value, and without a palette."""
+    if image.mode.startswith("I"):
+        values = np.asarray(image, np.int64)
+        if values.min() < 0 or values.max() > 65_535:
+            raise ValueError("more than 16 bits for a pixel")
+        return Image.fromarray(((values * 255 + 32_767) // 65_535).astype(np.uint8))
+    if image.mode == "F":
+        raise ValueError("floating-point numbers")
+    if image.has_transparency_data:
+        return image.convert("RGBA")
+    return image.convert("L" if image.mode in GREY else "RGB")

@@ -1,0 +1,40 @@
+"""The port that a command serves on."""
+
+import socket
+
+from stages.process.errors import UserError
+
+
+def bound_socket(host: str, port: int, command: str) -> socket.socket:
+    """Return a socket bound to `host` and `port`; raises `UserError`, which names `command`, where it cannot be."""
+    bound = None
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        bound = socket.socket(family, kind, protocol)
+        # Else the port of a server that just ended could not be used for a minute.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except (OSError, OverflowError) as error:
+        if bound:
+            bound.close()
+        raise _unusable(host, port, command, error) from None
+    return bound
+
+
+def listen(bound: socket.socket, command: str) -> None:
+    """Let `bound` take connections; raises `UserError` where another process does so since it was bound."""
+    try:
+        bound.listen(128)
+    except OSError as error:
+        raise _unusable(*bound.getsockname()[:2], command, error) from None
+
+
+def _unusable(host: str, port: int, command: str, error: Exception) -> UserError:
+    reason = getattr(error, "strerror", None) or error
+    return UserError(f"{host}:{port} cannot be used ({reason}); name another port: {command} --port {_other(port)}")
+
+
+def _other(port: int) -> int:
+    return port + 1 if 0 < port < 65535 else 8001
