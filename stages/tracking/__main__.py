@@ -10,7 +10,6 @@ from stages.process.errors import one_line
 from stages.process.lifetime import INTERRUPTS, outlive_readers
 from stages.process.locks import is_gone
 from stages.tracking.machine import watch
-from stages.tracking.publish import publish_all
 from stages.tracking.record import waiting
 from stages.tracking.store import warn_of_waiting
 
@@ -27,6 +26,9 @@ def main() -> None:
     outlive_readers()
     stage = sys.argv[1]
     watch(stage)
+    # Later, since it takes longer than some trainings.
+    from stages.tracking.publish import publish_all
+
     failures, again, over = 0, 0.0, False
     # At the end it tries twice.
     while not over or failures == 1:

@@ -48,7 +48,7 @@ def forget(uri: str) -> None:
 
 
 def told(uri: str) -> dict[str, list]:
-    """All that MLflow has been told of each run, but for times, by the name of the run, oldest first."""
+    """All that MLflow was told of each run, but for times and the machine, by the name of the run, oldest first."""
     client = mlflow.MlflowClient(uri)
     experiment = client.get_experiment_by_name("digits")
     found: dict[str, list] = {}
@@ -57,7 +57,7 @@ def told(uri: str) -> dict[str, list]:
         points = {
             name: [(point.step, round(point.value, 6)) for point in client.get_metric_history(identifier, name)]
             for name in run.data.metrics
-            if not name.endswith("seconds")
+            if not name.endswith("seconds") and not name.startswith("system/")
         }
         tags = {name: value for name, value in run.data.tags.items() if not name.startswith(OWN)}
         (data,) = run.inputs.dataset_inputs
