@@ -1,10 +1,11 @@
 """What the models say of pictures, on the console, as JSON, or as CSV."""
 
 import csv
+import errno
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -61,11 +62,13 @@ def csv_file(path: Path, models: list[Model], class_names: list[str]) -> Iterato
     Until then, and for ever where it broke off, it is `<path>.part`. Raises `UserError` where it cannot be written.
     """
     part = path.with_name(f"{path.name}.part")
-    try:
-        file = open(part, "w", newline="", encoding="utf-8", errors="surrogateescape")
-    except OSError as error:
-        raise UserError(f"--csv {path}: cannot be written: {error.strerror}") from None
-    with file:
+    with ExitStack() as stack:
+        try:
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            file = stack.enter_context(open(part, "w", newline="", encoding="utf-8", errors="surrogateescape"))
+        except OSError as error:
+            raise UserError(f"--csv {path}: cannot be written: {error.strerror}") from None
         rows = csv.writer(file)
         rows.writerow(["file", *(column for model in models for column in (model.name, f"{model.name}_probability"))])
 
