@@ -4,8 +4,8 @@
 
 They are made here, of ten kinds, five of each, so that each digit is there five times: printed in fonts, and written by
 strokes of this file on paper with uneven light, noise, shadows and lines, on a blackboard, on a transparent ground.
-They are written into FOLDER, and the table of docs/predict.md is printed. `commands/photo.py` was tuned on other seeds
-than the one of the table, `SEED`.
+They are written into FOLDER, and the table of docs/predict.md comes from what is printed. `commands/photo.py` and
+`ink.py` were tuned on other seeds than the one of the table, `SEED`.
 """
 
 import argparse
