@@ -20,6 +20,7 @@ from filelock import FileLock
 
 from stages.arithmetic import held_down
 from stages.params.views import edit_file
+from tests.warm import module_of, run_copy
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -91,15 +92,19 @@ class Clone:
 
     def run(self, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
         """Run `command` in the clone; its standard output and error come back together as text."""
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env={**self.environment, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=600,
-        )
+        environment = {**self.environment, **environment}
+        if module_of(command):
+            done = run_copy(module_of(command), self.folder, environment, timeout=600)
+        else:
+            done = subprocess.run(
+                command,
+                cwd=self.folder,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=600,
+            )
         if check:
             assert done.returncode == 0, done.stdout
         return done

@@ -95,6 +95,7 @@ def test_on_paper_no_column_is_cut_off_and_nothing_is_folded(reproduced, page: P
         assert table.bounding_box()["width"] <= 718
 
 
+@pytest.mark.long
 def test_mlflow_shows_the_runs_their_comparison_and_a_confusion_matrix(reproduced, page: Page):
     port = free_port()
     url = f"http://127.0.0.1:{port}"

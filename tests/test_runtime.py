@@ -2,9 +2,12 @@
 
 import json
 
+import pytest
+
 from tests.project import locked
 
 
+@pytest.mark.long
 def test_settings_of_keras_outside_the_project_change_no_byte(checked_out, tmp_path_factory):
     home = tmp_path_factory.mktemp("keras")
     others = {"floatx": "float64", "epsilon": 0.01, "image_data_format": "channels_first", "backend": "jax"}

@@ -10,6 +10,16 @@ from tests.project import client, runs
 FOREST = "models/random_forest.skops"
 
 
+def test_the_state_of_a_run_comes_back_from_the_cache(reproduced, tmp_path):
+    (run,) = runs(reproduced)["random-forest"]
+    done = reproduced.run("mnist", "checkout", run.info.run_id, str(tmp_path / "state"))
+    assert "byte for byte" in done.stdout
+    assert "Running stage" not in done.stdout
+    assert file_md5(tmp_path / "state" / FOREST) == run.data.tags["dvc.model_md5"]
+    assert folder_md5(tmp_path / "state/data/prepared") == run.data.tags["dvc.data_md5"]
+
+
+@pytest.mark.long
 def test_the_state_of_an_experiment_with_edits_comes_back(checked_out, tmp_path_factory):
     clone, folder = checked_out, tmp_path_factory.mktemp("back") / "state"
     module = clone.folder / "stages/train_random_forest.py"

@@ -18,6 +18,7 @@ from tests.project import client, runs
 from tests.servers import free_port, serving
 
 
+@pytest.mark.long
 def test_ui_shows_the_runs_opens_the_first_page_and_names_the_others(reproduced, tmp_path):
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -112,7 +113,8 @@ def test_ui_says_when_there_is_no_server(clone):
     assert "Traceback" not in done.stdout
 
 
-@pytest.mark.parametrize("name", ["random-forest", pytest.param("cnn", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["random-forest", "cnn"])
 def test_a_logged_model_answers_over_http(reproduced, name):
     import numpy as np
     from sklearn.datasets import load_digits

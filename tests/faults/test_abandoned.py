@@ -71,6 +71,7 @@ def test_an_interrupted_training_is_killed_and_leaves_no_model(checked_out, numb
     assert not list(model.parent.glob("*.part"))
 
 
+@pytest.mark.long
 def test_a_killed_stage_has_its_run_closed_at_once_and_leaves_nothing_behind(checked_out):
     with training(checked_out, *STAGE) as stage:
         (courier,) = stage.children()

@@ -148,6 +148,7 @@ def test_damaged_raw_data_is_named_and_what_was_prepared_before_stays(prepared, 
     assert error.endswith("Fetch the data again: dvc repro --force download")
 
 
+@pytest.mark.long
 def test_the_remedy_of_the_error_mends_it(prepared, raw):
     before = contents(prepared.folder / "data/prepared")
     (raw / TRAIN_IMAGES).write_bytes(b"")
@@ -157,6 +158,7 @@ def test_the_remedy_of_the_error_mends_it(prepared, raw):
     assert contents(prepared.folder / "data/prepared") == before
 
 
+@pytest.mark.long
 def test_a_gzip_bomb_and_a_huge_count_take_no_more_memory_than_the_right_files(prepared, raw):
     command = (sys.executable, "-c", PEAK, "stages.preprocess")
     good = peak(prepared.run(*command).stdout)

@@ -23,15 +23,16 @@ def set_network(clone: Clone, model: str, values: dict, precision: str = "float3
     clone.set_params({"runtime.precision": precision, "runtime.arithmetic": arithmetic})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("model", "values", "precision", "quantity", "epochs"),
     [
-        pytest.param("cnn", DIVERGING, "float32", "train_loss", "1", marks=pytest.mark.long),
+        ("cnn", DIVERGING, "float32", "train_loss", "1"),
         ("mlp", ONE_STEP, "float32", "val_loss", "[2-9]"),
-        pytest.param("mlp", {**DIVERGING, "batch_norm": False}, "float32", "train_loss", "1", marks=pytest.mark.long),
-        pytest.param("cnn", ONE_STEP, "float32", "val_loss", "[2-9]", marks=pytest.mark.long),
-        pytest.param("mlp", ONE_STEP, "mixed_bfloat16", "val_loss", "[2-9]", marks=pytest.mark.long),
-        pytest.param("cnn", HALF, "mixed_float16", "train_loss", "[1-9]", marks=pytest.mark.long),
+        ("mlp", {**DIVERGING, "batch_norm": False}, "float32", "train_loss", "1"),
+        ("cnn", ONE_STEP, "float32", "val_loss", "[2-9]"),
+        ("mlp", ONE_STEP, "mixed_bfloat16", "val_loss", "[2-9]"),
+        ("cnn", HALF, "mixed_float16", "train_loss", "[1-9]"),
     ],
 )
 def test_it_stops_at_once_fails_its_run_and_leaves_no_file(checked_out, model, values, precision, quantity, epochs):

@@ -138,6 +138,7 @@ def test_the_next_stage_delivers_what_the_server_did_not_take(checked_out, proxy
     check_delivered(checked_out, proxy.url, undisturbed, name)
 
 
+@pytest.mark.long
 def test_a_server_that_takes_thirty_seconds_for_its_first_answer_is_not_waited_for(checked_out, proxy):
     proxy.fault = slow(30)
     start = time.monotonic()

@@ -390,7 +390,8 @@ def test_whatever_params_allow_is_loaded(tmp_path, kind, changes, name, precisio
 
 
 # The forest comes last: the networks are measured first.
-@pytest.mark.parametrize("name", ["cnn.keras", pytest.param("random_forest.skops", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["cnn.keras", "random_forest.skops"])
 def test_evaluate_refuses_a_file_with_code(checked_out, name):
     path = checked_out.folder / "models" / name
     if path.suffix == ".keras":

@@ -87,6 +87,7 @@ def test_a_stage_goes_on_where_its_output_cannot_be_written(tmp_path, output):
     assert (tmp_path / "done").read_text() == "done"
 
 
+@pytest.mark.long
 @pytest.mark.faults
 def test_a_stage_whose_output_nobody_reads_is_kept_by_dvc(checked_out):
     checked_out.set_params({"train.random_forest.n_estimators": 3})

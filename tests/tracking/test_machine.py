@@ -65,6 +65,7 @@ def test_without_a_store_it_is_recorded_under_the_names_of_mlflow(clone, monkeyp
     assert of_the_machine(ended) == {}
 
 
+@pytest.mark.long
 def test_a_killed_training_keeps_what_was_recorded(clone):
     process = subprocess.Popen((sys.executable, "-c", TRAIN), env={**os.environ, "PYTHONPATH": str(PROJECT)})
     try:

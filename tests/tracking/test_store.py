@@ -14,6 +14,7 @@ from tests.project import client, runs
 FOREST = ("python", "-m", "stages.train_random_forest")
 
 
+@pytest.mark.long
 def test_a_deleted_experiment_is_said_with_the_way_back(checked_out):
     identifier = client(checked_out).create_experiment("digits")
     client(checked_out).delete_experiment(identifier)

@@ -77,6 +77,7 @@ def test_a_full_disk_of_the_store_gets_all_of_it_afterwards(clone, monkeypatch, 
         check_it_is_whole_and_once()
 
 
+@pytest.mark.long
 def test_a_store_that_is_removed_in_a_training_gets_all_of_it_once_more(clone, monkeypatch):
     record = training(status=records.RUNNING, end_time=None)
     publish(record)
