@@ -152,7 +152,7 @@ def test_what_was_done_can_be_looked_at(mnist, pictures, tmp_path):
         (["--top", "11", "README.md"], "--top 11: digits has 10 classes"),
         (["--top", "0", "README.md"], "--top 0"),
         (["--csv", "nowhere/x.csv", "README.md"], "nowhere/x.csv: cannot be written"),
-        (["--csv", "docs", "README.md"], "--csv docs: cannot be written: it is a folder"),
+        (["--csv", "docs", "README.md"], "docs: cannot be written: it is a folder"),
         (["--csv", "x.csv", "--top", "2", "README.md"], "--json for more"),
         (["--show", "x.jpg", "README.md"], "must end in .png"),
         (["--show", "x.png", "README.md", "README.md"], "--show: draws one picture, and there are 2"),
