@@ -4,7 +4,6 @@ import argparse
 import os
 import signal
 import socket
-import sys
 import threading
 import warnings
 import webbrowser
@@ -13,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from commands.port import bound_socket, listen
+from commands.serving import add_options, bound_socket, has_browser, listen
 from stages.dataset.prepared import DatasetInfo, load_info
 
 COMMAND = "uv run mnist demo"
@@ -29,9 +28,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         description="Serve a page on which one draws, or shows a picture, and the trained models say what they see, "
         "and why. Ctrl-C ends it. How to open it to others: docs/demo.md.",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8000, help="port to listen on (default: %(default)s)")
-    parser.add_argument("--no-browser", action="store_true", help="open no browser")
+    add_options(parser, port=8000)
     parser.set_defaults(run=run)
 
 
@@ -77,7 +74,7 @@ def serve(bound: socket.socket, arguments: argparse.Namespace, app: Any) -> None
     if arguments.host in ANY:
         print("Everybody who reaches this machine can use it.")
     print("Ctrl-C ends it.", flush=True)
-    if not arguments.no_browser and _has_browser():
+    if not arguments.no_browser and has_browser():
         threading.Thread(target=webbrowser.open, args=(urls[0],), daemon=True).start()
     server = uvicorn.Server(config)
     server.handle_exit = _end
@@ -120,8 +117,3 @@ def _addresses() -> set[str]:
 
 def _bracketed(address: str) -> str:
     return f"[{address}]" if ":" in address else address
-
-
-def _has_browser() -> bool:
-    """Return whether there is one with windows; one in the terminal would take it over."""
-    return sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -10,7 +10,7 @@ import time
 import webbrowser
 from urllib.parse import quote
 
-from commands.port import bound_socket
+from commands.serving import add_options, bound_socket, has_browser
 from stages.process.errors import UserError, one_line, without_credentials
 from stages.process.lifetime import interrupts_deferred
 from stages.tracking.beside import publishing_the_rest
@@ -30,16 +30,14 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "the addresses of its runs, the best first, and of a comparison of each model's newest run. The first opens "
         "in the browser where there is one. Ctrl-C ends it.",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=5000, help="port to listen on (default: %(default)s)")
-    parser.add_argument("--no-browser", action="store_true", help="only print the addresses")
+    add_options(parser, port=5000)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Serve until Ctrl-C; with a tracking server there is nothing to start, and only addresses are printed."""
     uri = tracking_uri()
-    browser = not arguments.no_browser and _has_browser()
+    browser = not arguments.no_browser and has_browser()
     if uri.startswith(("http://", "https://")):
         first = _print_addresses(uri.rstrip("/"))
         if browser:
@@ -98,13 +96,6 @@ def _print_addresses(server: str) -> str:
     print(f"Curves and pictures:     {page}&compareRunsMode=CHART", flush=True)
     print(f"The last runs compared:  {server}/#/compare-runs?{query}", flush=True)
     return page
-
-
-def _has_browser() -> bool:
-    """Return whether there is a screen here: over ssh a browser would open where nobody sits."""
-    if any(os.environ.get(name) for name in ("SSH_CONNECTION", "SSH_TTY")):
-        return False
-    return sys.platform != "linux" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
 def _answers(host: str, port: int, process: subprocess.Popen) -> bool:

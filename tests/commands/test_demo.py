@@ -517,7 +517,7 @@ BARE = """
 from argparse import Namespace
 from fastapi import FastAPI, Request
 from commands.demo import serve
-from commands.port import bound_socket
+from commands.serving import bound_socket
 
 app = FastAPI()
 

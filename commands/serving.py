@@ -1,8 +1,25 @@
-"""The port that a command serves on."""
+"""What the commands that serve pages have in common: where they listen, and whether a browser is opened."""
 
+import argparse
+import os
 import socket
+import sys
 
 from stages.process.errors import UserError
+
+
+def add_options(parser: argparse.ArgumentParser, port: int) -> None:
+    """Add `--host`, `--port` (where nothing is said, `port`) and `--no-browser`."""
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=port, help="port to listen on (default: %(default)s)")
+    parser.add_argument("--no-browser", action="store_true", help="only print the addresses")
+
+
+def has_browser() -> bool:
+    """Return whether there is a screen here: over ssh a browser would open where nobody sits."""
+    if any(os.environ.get(name) for name in ("SSH_CONNECTION", "SSH_TTY")):
+        return False
+    return sys.platform != "linux" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
 def bound_socket(host: str, port: int, command: str) -> socket.socket:
