@@ -33,10 +33,10 @@ def drawing(random: np.random.Generator) -> bytes:
 
 
 def photo(random: np.random.Generator) -> bytes:
-    """Return a picture of a digit on paper, as large as the page sends one: JPEG, 1600x1200."""
-    light = np.linspace(170, 240, 1600)[None, :] + random.normal(0, 4, (1200, 1600))
+    """Return a picture of a digit on paper, as large as the page sends one: JPEG, 1000x750."""
+    light = np.linspace(170, 240, 1000)[None, :] + random.normal(0, 4, (750, 1000))
     picture = Image.fromarray(light.clip(0, 255).astype(np.uint8))
-    ImageDraw.Draw(picture).line([(800, 300), (780, 900)], fill=50, width=70)
+    ImageDraw.Draw(picture).line([(500, 190), (490, 560)], fill=50, width=44)
     file = BytesIO()
     picture.convert("RGB").save(file, "JPEG")
     return file.getvalue()

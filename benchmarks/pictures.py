@@ -303,19 +303,25 @@ def main() -> None:
         images = np.stack([image_of(open_picture(path, str(path)), info, "pad") for path in made])
     trained = load_trained(info)
     probabilities = [each.predict(images) for each in trained]
-    print("| kind | digit |", " | ".join(each.model.title for each in trained), "|")
-    print("|---|---:|" + "---:|" * len(trained))
-    for index, (kind, digit) in enumerate(made.values()):
-        cells = []
-        for each in probabilities:
-            said = int(each[index].argmax())
-            cells.append(
-                f"{'' if said == digit else '**'}{said}{'' if said == digit else '**'} {each[index].max():.1%}"
-            )
-        print(f"| {kind} | {digit} | {' | '.join(cells)} |")
-    digits = np.array([digit for _, digit in made.values()])
-    right = [int((each.argmax(axis=1) == digits).sum()) for each in probabilities]
-    print(f"| right of {len(digits)} | | {' | '.join(map(str, right))} |")
+    truth = list(made.values())
+    print("| kind | digits |", " | ".join(each.model.title for each in trained), "|")
+    print("|---|---|" + "---:|" * len(trained))
+    for kind in dict.fromkeys(kind for kind, _ in truth):
+        rows = [index for index, (of_kind, _) in enumerate(truth) if of_kind == kind]
+        digits = np.array([truth[index][1] for index in rows])
+        cells = [f"{_right(each[rows], digits)} ({each[rows].max(axis=1).min():.0%})" for each in probabilities]
+        print(f"| {kind} | {digits.min()} … {digits.max()} | {' | '.join(cells).replace('%', ' %')} |")
+    digits = np.array([digit for _, digit in truth])
+    right = [str(_right(each, digits)) for each in probabilities]
+    print(f"| **right of {len(digits)}** | | {' | '.join(right)} |\n\nWrong:")
+    for name, each in ((each.model.title, rows) for each, rows in zip(trained, probabilities, strict=True)):
+        for index in np.flatnonzero(each.argmax(axis=1) != digits):
+            kind, digit = truth[index]
+            print(f"{name}: {digit} ({kind}) is taken for {each[index].argmax()}, {each[index].max():.0%}")
+
+
+def _right(probabilities: np.ndarray, digits: np.ndarray) -> int:
+    return int((probabilities.argmax(axis=1) == digits).sum())
 
 
 if __name__ == "__main__":

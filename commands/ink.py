@@ -33,6 +33,11 @@ def find_ink(colours: np.ndarray, paper: np.ndarray) -> tuple[np.ndarray, np.nda
     return ink / level, digit
 
 
+def _largest(values: np.ndarray) -> np.ndarray:
+    """Return the largest of three channels; NumPy's own `max` takes ten times as long for so few."""
+    return np.maximum(np.maximum(values[..., 0], values[..., 1]), values[..., 2])
+
+
 def _smoothed(values: np.ndarray) -> np.ndarray:
     return cv2.GaussianBlur(values, (0, 0), 0.3 + 0.0015 * max(values.shape))
 
@@ -42,7 +47,7 @@ def _ink(values: np.ndarray, paper: np.ndarray, ground: np.ndarray) -> np.ndarra
     # On paper light and ink multiply; on a dark ground there is only what the ink reflects.
     difference = (values - ground) / (np.maximum(ground, 0.15) if _is_light(ground) else np.float32(1))
     difference[~paper] = 0
-    strength = np.abs(_smoothed(difference)).max(axis=2)
+    strength = _largest(np.abs(_smoothed(difference)))
     direction = difference[strength >= np.quantile(strength, 0.998)].mean(axis=0)
     return difference @ (direction / max(float(np.linalg.norm(direction)), 1e-6)) / np.float32(3**0.5)
 
@@ -58,7 +63,7 @@ def even_ground(colours: np.ndarray, paper: np.ndarray) -> np.ndarray | None:
     """
     values = colours.astype(np.float32) / 255
     colour = np.median(np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]]), axis=0)
-    far = np.abs(values - colour).max(axis=2)[paper]
+    far = _largest(np.abs(values - colour))[paper]
     # No photo, with its noise, has so many pixels of one colour, but for an overexposed one with its shades.
     if not paper.all() or np.mean(far <= 0.01) < 0.3 or np.mean((far > 0.03) & (far < 0.25)) > 0.2:
         return None

@@ -15,7 +15,7 @@ from PIL import Image
 from commands.ink import even_ground, find_ink
 
 # Longest side that a photo is worked on with.
-WORKED_ON = 600
+WORKED_ON = 450
 # Where the digit takes less than this share of the photo, all is done again with the part around it.
 CLOSE = 0.5
 # Of a smaller picture there is no part that would show more.
@@ -123,9 +123,9 @@ def _sheet(picture: Image.Image) -> Image.Image:
 
 
 def _thumbnail(picture: Image.Image) -> Image.Image:
-    small = picture.copy()
-    small.thumbnail((WORKED_ON, WORKED_ON), Image.Resampling.BOX)
-    return small
+    scale = min(1, WORKED_ON / max(picture.size))
+    # Not its own `thumbnail`, which would need a copy of the whole photo.
+    return picture.resize([max(1, round(scale * side)) for side in picture.size], Image.Resampling.BOX, reducing_gap=2)
 
 
 def _shrunk(picture: Image.Image) -> tuple[np.ndarray, np.ndarray]:
