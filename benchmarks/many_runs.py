@@ -71,9 +71,13 @@ class Store:
                 .where(tags.c.value != runs.c.run_uuid, tags.c.value.not_like(f"{RESTORED}-%"))
             ).all()
             copies = sql.Table(
-                "copies", sql.MetaData(), *(sql.Column(name, sql.String(40)) for name in ("run", "model", "new_run",
-                "new_model")), sql.Column("number", sql.Integer), sql.Column("factor", sql.Float), prefixes=["TEMPORARY"],
-            )  # fmt: skip
+                "copies",
+                sql.MetaData(),
+                *(sql.Column(name, sql.String(40)) for name in ("run", "model", "new_run", "new_model")),
+                sql.Column("number", sql.Integer),
+                sql.Column("factor", sql.Float),
+                prefixes=["TEMPORARY"],
+            )
             copies.create(connection)
             rows = [
                 {"run": run, "model": model, "new_run": uuid4().hex, "new_model": f"m-{uuid4().hex}",
