@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,8 +26,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(clone: Clone, *command: str, url: str, **environment: str) -> Iterator[subprocess.Popen]:
-    """Run a server in the clone until it answers at `url`, and end it, with its children, afterwards."""
+def running(clone: Clone, *command: str, ready: Callable[[], bool], **environment: str) -> Iterator[subprocess.Popen]:
+    """Run a server in the clone from when it is `ready` on, and end it, with its children, afterwards."""
     # A file, not a pipe: a server that says more than a pipe holds would wait for a reader.
     with tempfile.NamedTemporaryFile("w") as output:
         server = clone.start(*command, stdout=output, **environment)
@@ -35,13 +35,11 @@ def serving(clone: Clone, *command: str, url: str, **environment: str) -> Iterat
     try:
         for _ in range(240):
             assert server.poll() is None, server.stdout.read()
-            try:
-                if requests.get(url, timeout=5).ok:
-                    break
-            except requests.ConnectionError:
-                time.sleep(0.5)
+            if ready():
+                break
+            time.sleep(0.5)
         else:
-            pytest.fail(f"{command} did not answer at {url}")
+            pytest.fail(f"{command} is not ready")
         yield server
     finally:
         server.terminate()
@@ -54,15 +52,31 @@ def serving(clone: Clone, *command: str, url: str, **environment: str) -> Iterat
 
 
 @contextmanager
-def mlflow_server(store: Path) -> Iterator[int]:
-    """Run a tracking server that keeps all in `store`, and yield its port."""
+def serving(clone: Clone, *command: str, url: str, **environment: str) -> Iterator[subprocess.Popen]:
+    """Run a server in the clone until it answers at `url`, and end it, with its children, afterwards."""
+
+    def ready() -> bool:
+        try:
+            return requests.get(url, timeout=5).ok
+        except requests.ConnectionError:
+            return False
+
+    with running(clone, *command, ready=ready, **environment) as server:
+        yield server
+
+
+@contextmanager
+def mlflow_server(store: Path, database: str | None = None) -> Iterator[int]:
+    """Run a tracking server that keeps all in `store`, or its runs in that `database`, and yield its port."""
     port = free_port()
     command = (
         "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-        "--backend-store-uri", f"sqlite:///{store / 'server.db'}", "--artifacts-destination", str(store / "files"),
+        "--serve-artifacts", "--artifacts-destination", str(store / "files"),
     )  # fmt: skip
-    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with serving(Clone(store), *command, url=f"http://127.0.0.1:{port}/health", **quiet):
+    settings = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    # Not an argument: every user of the machine sees those, and this may hold a password.
+    settings["MLFLOW_BACKEND_STORE_URI"] = database or f"sqlite:///{store / 'server.db'}"
+    with serving(Clone(store), *command, url=f"http://127.0.0.1:{port}/health", **settings):
         yield port
 
 

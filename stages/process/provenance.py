@@ -56,7 +56,8 @@ def git_state() -> tuple[dict[str, str], bytes]:
         # In a copy of the index, with a store of its own for what is new: the user's stay as they are.
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / "index"
-            copy.write_bytes(index.read_bytes())
+            # With its time: by that Git knows the files that may have changed since without its seeing it.
+            shutil.copy2(index, copy)
             apart = {
                 "GIT_INDEX_FILE": str(copy),
                 "GIT_OBJECT_DIRECTORY": folder,

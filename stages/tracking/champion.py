@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from stages.tracking.store import OLDEST, connect, search_runs, store_lock
+from stages.tracking.store import OLDEST, connect, first_run, store_lock
 
 ALIAS = "champion"
 # Tags of a run: the md5 that dvc.lock has for its model, and whether that reached gate.minimum_accuracy, "passed" or
@@ -30,7 +30,7 @@ def choose_champion(dataset: str, data_md5: str) -> None:
             champion = client.get_model_version_by_alias(dataset, ALIAS)
         except MlflowException:
             champion = None
-        best = next(search_runs(condition, "metrics.val_accuracy DESC", OLDEST), None)
+        best = first_run(condition, "metrics.val_accuracy DESC", OLDEST)
         if best is None and champion and champion.tags.get("dvc.data_md5") == data_md5:
             client.delete_registered_model_alias(dataset, ALIAS)
         if best and not (champion and champion.run_id == best.info.run_id):

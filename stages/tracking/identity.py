@@ -6,7 +6,7 @@ from typing import Any
 from stages.learners.models import ALL_MODELS
 from stages.tracking.champion import GATE, MODEL_MD5, choose_champion, logged_model
 from stages.tracking.notes import add_note
-from stages.tracking.store import NEWEST, connect, search_runs
+from stages.tracking.store import NEWEST, connect, first_run, search_runs
 
 REPEAT_OF = "dvc.repeat_of"
 # Tag of a run: the md5 of the metrics and figures of its evaluation.
@@ -33,12 +33,12 @@ def latest_runs() -> tuple[list[str], str] | None:
     All are ids; None where there is no such run.
     """
     finished = f"attributes.status = 'FINISHED' AND tags.`{MODEL_MD5}` IS NOT NULL"
-    newest = next(search_runs(finished, NEWEST), None)
+    newest = first_run(finished, NEWEST)
     if newest is None:
         return None
     experiment = newest.info.experiment_id
     stages = (f"{finished} AND tags.`dvc.stage` = '{model.stage}'" for model in ALL_MODELS)
-    found = [next(search_runs(condition, NEWEST, experiment=experiment), None) for condition in stages]
+    found = [first_run(condition, NEWEST, experiment=experiment) for condition in stages]
     return [run.info.run_id for run in found if run], experiment
 
 
@@ -69,7 +69,17 @@ def _make_repeat(run: Any, first: Any) -> None:
     # The md5 last, so that all of it is done again where it broke off.
     for tag in (GATE, EVALUATION, MODEL_MD5):
         if tag in tags:
-            client.delete_tag(run_id, tag)
+            _delete_tag(run_id, tag)
+
+
+def _delete_tag(run_id: str, tag: str) -> None:
+    """Delete the tag, if it is still there: another machine may be making the same run a repeat."""
+    client = connect().MlflowClient()
+    try:
+        client.delete_tag(run_id, tag)
+    except Exception:
+        if tag in client.get_run(run_id).data.tags:
+            raise
 
 
 def _copy_evaluation(run: Any, first: Any) -> None:

@@ -1,6 +1,7 @@
 """The description of a run in MLflow: sentences of the project and of the user, each a paragraph."""
 
 import re
+from itertools import islice
 from typing import Any
 
 from stages.tracking.store import NEWEST, connect, search_runs, store_lock
@@ -9,6 +10,8 @@ from stages.tracking.store import NEWEST, connect, search_runs, store_lock
 NOTE = "mlflow.note.content"
 # and cuts a longer one off.
 LONGEST = 8000
+# A name that so many runs have says no more than one that all have.
+MANY = 10
 
 
 def add_note(run_id: str, sentence: str, instead_of: str = "") -> None:
@@ -33,7 +36,7 @@ def with_note(text: str, sentence: str, instead_of: str = "") -> str:
 
 
 def runs_called(name: str) -> list[Any]:
-    """Return the runs whose id is `name` or begins so, or that are named so, the newest first.
+    """Return the `MANY` newest runs whose id is `name` or begins so, or that are named so, the newest first.
 
     Raises what MLflow raises.
     """
@@ -41,5 +44,6 @@ def runs_called(name: str) -> list[Any]:
     conditions = [] if quote in name else [f"attributes.run_name = {quote}{name}{quote}"]
     if re.fullmatch("[0-9a-f]{1,32}", name):
         conditions.append(f"attributes.run_id LIKE '{name}%'")
-    found = {run.info.run_id: run for condition in conditions for run in search_runs(condition, NEWEST)}
+    newest = (run for condition in conditions for run in islice(search_runs(condition, NEWEST, page=MANY), MANY))
+    found = {run.info.run_id: run for run in newest}
     return sorted(found.values(), key=lambda run: -run.info.start_time)

@@ -17,7 +17,7 @@ from stages.tracking.champion import MODEL_MD5, all_logged_models, choose_champi
 from stages.tracking.evaluation import complete_repeats, publish_evaluation
 from stages.tracking.identity import log_metrics, standing_run
 from stages.tracking.notes import NOTE, add_note
-from stages.tracking.store import connect, experiment_id, search_runs, store_lock
+from stages.tracking.store import connect, experiment_id, first_run, store_lock
 
 # Tag of a run: the record that it was made of, by which it is found again where the answer to making it was lost.
 ENTRY = "outbox.entry"
@@ -150,7 +150,7 @@ def _find_or_make(entry: str, state: dict[str, Any]) -> str | None:
     # Processes that name a new experiment or a new data set at the same time break each other's call.
     with store_lock():
         experiment = experiment_id(state["dataset"]["dataset"])
-        run = next(search_runs(f"tags.`{ENTRY}` = '{entry}'", deleted=not records.is_from_files(state)), None)
+        run = first_run(f"tags.`{ENTRY}` = '{entry}'", deleted=not records.is_from_files(state))
         if run and run.info.lifecycle_stage == "deleted":
             return None
         run = run or client.create_run(

@@ -5,14 +5,14 @@ from typing import Any
 from stages.tracking.champion import MODEL_MD5
 from stages.tracking.identity import log_metrics
 from stages.tracking.notes import NOTE
-from stages.tracking.store import NEWEST, connect, search_runs, store_lock
+from stages.tracking.store import NEWEST, connect, first_run, search_runs, store_lock
 
 REPEATS = "repeats"
 
 
 def training_seconds(model_md5: str) -> float | None:
     """Return how long the training of the model took, or None where MLflow does not know. Raises what MLflow raises."""
-    run = next(search_runs(f"tags.`{MODEL_MD5}` = '{model_md5}'"), None)
+    run = first_run(f"tags.`{MODEL_MD5}` = '{model_md5}'")
     return run.data.metrics.get("training_seconds") if run else None
 
 
@@ -23,7 +23,7 @@ def record_repeats(name: str, seeds: list[int], summary: dict[str, dict[str, dic
     whether MLflow has the trainings, without which it is not made. Raises what MLflow raises.
     """
     client = connect().MlflowClient()
-    training = next(search_runs(f"tags.`dvc.experiment` = '{name}-seed-{seeds[-1]}'", NEWEST), None)
+    training = first_run(f"tags.`dvc.experiment` = '{name}-seed-{seeds[-1]}'", NEWEST)
     if training is None:
         return False
     with store_lock():

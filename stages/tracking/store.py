@@ -15,6 +15,7 @@ from stages.process.console import warn
 from stages.process.errors import UserError, without_credentials
 from stages.process.provenance import main_repository
 from stages.tracking.moved_clone import follow_the_clone
+from stages.tracking.statistics import keep_statistics
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 # They hold whatever the user has set: publishing rests on them.
@@ -99,6 +100,8 @@ def connect() -> Any:
     _make_database(mlflow)
     if _database() == main_repository() / "mlflow.db":
         follow_the_clone(_database())
+    if _database():
+        keep_statistics(_database())
     return mlflow
 
 
@@ -153,10 +156,24 @@ def experiment_id(name: str) -> str:
     location = None if is_server(tracking_uri()) else str(main_repository() / "mlartifacts" / name)
     # The pages for training runs, not those for language models.
     kind = {"mlflow.experimentKind": "custom_model_development"}
-    return client.create_experiment(name, artifact_location=location, tags=kind)
+    try:
+        return client.create_experiment(name, artifact_location=location, tags=kind)
+    except Exception:
+        # Another machine on the same server, which has no common lock with this one, may have made it since.
+        made = client.get_experiment_by_name(name)
+        if made is None:
+            raise
+        return made.experiment_id
 
 
-def search_runs(condition: str, *order: str, experiment: str | None = None, deleted: bool = False) -> Iterator[Any]:
+def first_run(condition: str, *order: str, experiment: str | None = None, deleted: bool = False) -> Any:
+    """Return the first of the runs that `search_runs` would yield, or None; the others are not asked for."""
+    return next(search_runs(condition, *order, experiment=experiment, deleted=deleted, page=1), None)
+
+
+def search_runs(
+    condition: str, *order: str, experiment: str | None = None, deleted: bool = False, page: int = PAGE
+) -> Iterator[Any]:
     """Yield the runs that meet `condition`, of all experiments or one (its id), page by page as they are asked for.
 
     The oldest come first, unless an `order` is given. With `deleted` those that somebody has deleted come too.
@@ -168,16 +185,16 @@ def search_runs(condition: str, *order: str, experiment: str | None = None, dele
     experiments = [experiment] if experiment else [each.experiment_id for each in client.search_experiments()]
     token = None
     while True:
-        page = client.search_runs(
+        found = client.search_runs(
             experiments,
             condition,
             run_view_type=view,
-            max_results=PAGE,
+            max_results=page,
             order_by=[*(order or [OLDEST]), "attributes.run_id ASC"],
             page_token=token,
         )
-        yield from page
-        token = page.token
+        yield from found
+        token = found.token
         if not token:
             return
 

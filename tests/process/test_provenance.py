@@ -1,9 +1,11 @@
-"""The origin of a result: its processor."""
+"""The origin of a result: its commit, and its processor."""
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
-from stages.process.provenance import processor
+from stages.process.provenance import git_state, processor
 
 CPUINFO = """processor\t: 0
 vendor_id\t: AuthenticAMD
@@ -31,3 +33,22 @@ def test_this_processor_has_a_name():
     assert processor()
     assert processor(Path("/nowhere"))
     assert not re.search(r"\bNone\b", processor())
+
+
+def test_an_edit_in_the_second_of_the_checkout_that_keeps_the_size_is_seen(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file, at_once = Path("params.yaml"), (1_700_000_000, 1_700_000_000)
+    Path("stages").mkdir()
+    Path("stages/download.py").touch()
+    file.write_text("units: 64")
+    os.utime(file, at_once)
+    identity = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+    # The time of the last change of the inode, which no test can set, does not count.
+    for arguments in (("init",), ("config", "core.trustctime", "false"), ("add", "."), ("commit", "--message", "one")):
+        subprocess.run(("git", *identity, *arguments), check=True, capture_output=True)
+    os.utime(".git/index", at_once)
+    file.write_text("units: 32")
+    os.utime(file, at_once)
+    tags, diff = git_state()
+    assert tags["git.dirty"] == "true"
+    assert b"+units: 32" in diff
