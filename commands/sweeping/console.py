@@ -16,6 +16,7 @@ from commands.sweeping.file import Sweep
 from commands.sweeping.study import CACHED, REASON, best_trials, finished
 from commands.sweeping.trial import Ended, Event, Task
 from commands.sweeping.words import duration_words, metric_words, short_keys, trial_values
+from stages.tracking.trial import NUMBER
 
 SHOWN = 5
 
@@ -50,19 +51,18 @@ class Progress:
         else:
             self.now.pop(task.name, None)
             if not self.console.is_terminal:
-                print(f"{self._line(int(task.tags['sweep.trial']))}; {self.counts()}", flush=True)
+                print(f"{self._line(int(task.tags[NUMBER]))}; {self.counts()}", flush=True)
         self._update()
 
     def counts(self) -> str:
         """Return how many are done and left, and how fast it goes."""
         done, total = len(finished(self.study)), self.sweep.total
-        words, here = f"{done} of {total} trials done", done - self.before
-        if total > done and here:
+        left, here = total - done, done - self.before
+        words = f"{done} of {total} trials done"
+        if left and here:
             per_hour = here / (time.monotonic() - self.start) * 3600
-            words += f", {per_hour:.0f} an hour, {total - done} left: about {duration_words((total - done) / per_hour * 3600)}"
-        elif total > done:
-            words += f", {total - done} left"
-        return words
+            return f"{words}, {per_hour:.0f} an hour, {left} left: about {duration_words(left / per_hour * 3600)}"
+        return f"{words}, {left} left" if left else words
 
     def _update(self) -> None:
         if self.live:
@@ -76,7 +76,8 @@ class Progress:
             how = f"{metric} {metric_words(metric, trial.value)}"
             how += " (from DVC's cache)" if trial.user_attrs.get(CACHED) else ""
         else:
-            how = f"{trial.state.name.lower()}: {trial.user_attrs.get(REASON)}"
+            how = str(trial.user_attrs.get(REASON))
+            how = how if trial.state == TrialState.PRUNED else f"failed: {how}"
         best = best_trials(self.study)
         best = f"; best {metric_words(metric, best[0].value)}, trial {best[0].number}" if best else ""
         return f"trial {number}: {values}: {how}{best}"

@@ -13,7 +13,7 @@ TIMES = 2
 def one_at_a_time(
     next_task: Callable[[], Task | None], heard: Callable[[Task, Event], str | None], clone: Path
 ) -> None:
-    """Run the tasks until there is none left, and pass on what they tell; `heard` returns a reason to stop the trial."""
+    """Run the tasks until there is none left, and pass on what they tell; `heard` may return a reason to stop one."""
     while task := next_task():
         for time in range(1, TIMES + 1):
             if not _died(task, heard, clone, last=time == TIMES):

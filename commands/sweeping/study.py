@@ -218,8 +218,8 @@ class Search:
             return None
         value, eta = epoch.values[self.sweep.metric.name], self.sweep.early_terminate.eta
         reason = (
-            f"pruned after epoch {epoch.number}: {self.sweep.metric.name} {value:.4f} is not among the best "
-            f"1/{eta} of the trials of sweep {self.name} that came so far"
+            f"pruned after epoch {epoch.number}: {self.sweep.metric.name} {value:.4f} is not among the best 1/{eta} of the "
+            f"trials that came so far (sweep {self.name})"
         )
         # Before it is stopped: after a kill it is known that it was.
         trial.set_user_attr(PRUNED, reason)

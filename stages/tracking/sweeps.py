@@ -1,4 +1,4 @@
-"""The runs of a sweep's trials that DVC had trained before: they get the sweep's tags, and are made where there is none.
+"""The runs of trials that DVC had trained before: they get the tags of the sweep, and are made where there is none.
 
 python -m stages.tracking.sweeps MODEL COMMIT VALUES, in a copy of the commit of the experiment
 """
