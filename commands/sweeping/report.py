@@ -89,10 +89,11 @@ def _draw(sweep: Sweep, study: optuna.Study, folder: Path) -> list[str]:
         if len(complete) > 1:
             drawn["parallel_coordinate"] = lambda: draw.plot_parallel_coordinate(shown, target_name=metric)
         for name, picture in drawn.items():
+            # They set a style for all that is drawn after them.
             with plt.style.context("default"):
                 figure = picture().figure
-                figure.set_size_inches(9, 4.5)
-                save(figure, folder / f"{name}.png")
+            figure.set_size_inches(9, 4.5)
+            save(figure, folder / f"{name}.png")
     return [*drawn]
 
 

@@ -19,8 +19,9 @@ from stages.params.yaml_file import read_yaml
 from stages.paths import PARAMS
 from stages.process.errors import UserError, one_line
 
-# So many combinations of values are checked, 20 ms each; of more, each value and a random choice of these.
-CHECKED = 100
+# So many combinations of values are checked, 20 ms each; of more, each value and a random choice of so many. What is
+# not seen here is seen when it is proposed.
+CHECKED = 30
 # A proposed number is rounded to so many digits: a file that people read has no use for more.
 DIGITS = 4
 

@@ -64,6 +64,7 @@ def open_study(name: str, sweep: Sweep, base: dict[str, Any]) -> optuna.Study:
     Raises `UserError` where the file or what the stage depends on is not what the trials before were made with.
     """
     path = journal(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
     _mend(path)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
@@ -218,8 +219,8 @@ class Search:
             return None
         value, eta = epoch.values[self.sweep.metric.name], self.sweep.early_terminate.eta
         reason = (
-            f"pruned after epoch {epoch.number}: {self.sweep.metric.name} {value:.4f} is not among the best 1/{eta} of the "
-            f"trials that came so far (sweep {self.name})"
+            f"pruned after epoch {epoch.number}: {self.sweep.metric.name} {value:.4f} is not among the best 1/{eta} "
+            f"of the trials that came so far (sweep {self.name})"
         )
         # Before it is stopped: after a kill it is known that it was.
         trial.set_user_attr(PRUNED, reason)
