@@ -67,13 +67,12 @@ def confirm(name: str, sweep: Sweep, study: optuna.Study, content: dict[str, Any
         for seed in seeds
     }
     found = dict(study.user_attrs.get(CONFIRMED, {}))
-    left = iter([task for each, task in tasks.items() if each not in found])
-    total = len(tasks)
+    left = iter([(place, task) for place, task in enumerate(tasks.values(), start=1) if task.name not in found])
 
     def next_task() -> Task | None:
-        task = next(left, None)
+        place, task = next(left, (0, None))
         if task:
-            print(f"confirm: {task.name} ({len(found) + 1} of {total})", flush=True)
+            print(f"confirm: {task.name} ({place} of {len(tasks)})", flush=True)
         return task
 
     def heard(task: Task, event: Event) -> None:

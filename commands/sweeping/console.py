@@ -14,7 +14,7 @@ from rich.text import Text
 
 from commands.sweeping.file import Sweep
 from commands.sweeping.study import CACHED, REASON, best_trials, finished
-from commands.sweeping.trial import Ended, Event, Task
+from commands.sweeping.trial import Epoch, Event, Task
 from commands.sweeping.words import duration_words, metric_words, short_keys, trial_values
 from stages.tracking.trial import NUMBER
 
@@ -45,13 +45,12 @@ class Progress:
         self._update()
 
     def heard(self, task: Task, event: Event) -> None:
-        if not isinstance(event, Ended):
+        if isinstance(event, Epoch):
             value = metric_words(self.sweep.metric.name, event.values[self.sweep.metric.name])
             self.now[task.name] = f"{task.name}: epoch {event.number}, {self.sweep.metric.name} {value}"
-        else:
-            self.now.pop(task.name, None)
-            if not self.console.is_terminal:
-                print(f"{self._line(int(task.tags[NUMBER]))}; {self.counts()}", flush=True)
+        # At the first of Trained and Ended.
+        elif self.now.pop(task.name, None) and not self.console.is_terminal:
+            print(f"{self._line(int(task.tags[NUMBER]))}; {self.counts()}", flush=True)
         self._update()
 
     def counts(self) -> str:

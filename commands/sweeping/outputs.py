@@ -66,7 +66,7 @@ class Outputs:
             warn(f"MLflow did not take the run of {self.name}, which came from DVC's cache: {one_line(error)}")
 
     def _table(self) -> pd.DataFrame:
-        return pd.read_csv(self.file(self.model.history)).set_index("epoch")
+        return pd.read_csv(self.file(self.model.history), float_precision="round_trip").set_index("epoch")
 
     def _measured(self) -> dict[str, float]:
         """Return the validation metrics of the forest, as its stage has computed them."""

@@ -12,8 +12,9 @@ from commands.sweeping.console import Progress, best_table
 from commands.sweeping.file import Sweep, load_sweep
 from commands.sweeping.placing import one_at_a_time
 from commands.sweeping.report import write_page
+from commands.sweeping.search import Search
 from commands.sweeping.space import check_space, checked, params_content
-from commands.sweeping.study import Search, alone, best_trials, open_study
+from commands.sweeping.study import alone, best_trials, open_study
 from commands.sweeping.trial import Event, Task
 from commands.sweeping.words import metric_words
 from stages.process.errors import UserError

@@ -49,6 +49,14 @@ class Epoch:
 
 
 @dataclass(frozen=True)
+class Trained:
+    """The training is done: the `values` of its model, and its seconds. What is left is that DVC keeps the model."""
+
+    values: dict[str, float]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Ended:
     """How a trial has ended: complete, with the `values` of its model; failed; stopped, as it was asked to; or died.
 
@@ -63,11 +71,11 @@ class Ended:
     seconds: float | None = None
 
 
-Event = Epoch | Ended
+Event = Epoch | Trained | Ended
 
 
 def run_trial(task: Task, clone: Path, stop: Callable[[], str | None] = lambda: None) -> Iterator[Event]:
-    """Yield the epochs of the trial as they happen, and at last how it has ended.
+    """Yield the epochs of the trial as they happen, then, unless DVC had it already, its values, and how it has ended.
 
     It is stopped when `stop` returns a reason, which its run in MLflow shows, and interrupted when the generator is
     closed or an exception goes through it. Either way none of its processes is left.
@@ -77,7 +85,8 @@ def run_trial(task: Task, clone: Path, stop: Callable[[], str | None] = lambda: 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / TAGS).write_text(json.dumps(task.tags), encoding="utf-8")
-    arguments = ("exp", "run", "--temp", "--name", task.name, *set_params(task.params), task.stage)
+    # Another DVC may be at work here: the one that keeps what the last trial has made, or the user's.
+    arguments = ("--wait-for-lock", "exp", "run", "--temp", "--name", task.name, *set_params(task.params), task.stage)
     told: list[dict[str, Any]] = []
     reason = None
     with open(folder / "console.log", "wb") as console:
@@ -100,6 +109,8 @@ def run_trial(task: Task, clone: Path, stop: Callable[[], str | None] = lambda: 
                 told.append(event)
                 if "epoch" in event:
                     yield Epoch(event["epoch"], event["values"])
+                if event.get("ended") == FINISHED:
+                    yield _trained(told)
             if not ending and (reason := stop()):
                 (folder / STOP).write_text(reason, encoding="utf-8")
                 break
@@ -114,6 +125,13 @@ def run_trial(task: Task, clone: Path, stop: Callable[[], str | None] = lambda: 
     # Not that of one that failed: what it printed may be wanted.
     if code == 0 or reason:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _trained(told: list[dict[str, Any]]) -> Trained:
+    facts = {key: value for event in told for key, value in event.items()}
+    epochs = [event["values"] for event in told if "epoch" in event]
+    best = min(epochs, key=lambda values: values["val_loss"])
+    return Trained(best if facts["best_weights"] else epochs[-1], facts["training_seconds"])
 
 
 def _new_events(path: Path) -> Iterator[list[dict[str, Any]]]:

@@ -42,9 +42,10 @@ class Run:
 
     def finish(self, seconds: float) -> None:
         """Log the finished files, and the `seconds` that the training took."""
+        best_weights = self.params.get("weights") == "best"
         self._write(records.append, 0, {"training_seconds": seconds})
-        tell_sweep(training_seconds=seconds)
-        self._write(end_record, self.model, self.params.get("weights") == "best")
+        self._write(end_record, self.model, best_weights)
+        tell_sweep(training_seconds=seconds, best_weights=best_weights)
 
     def end(self, status: str, reason: str) -> None:
         """Close the run in MLflow's `status`, with the reason for it if it is not FINISHED."""

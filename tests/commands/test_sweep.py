@@ -13,9 +13,10 @@ from commands.sweeping.base import base_of, keys_read
 from commands.sweeping.confirm import judge
 from commands.sweeping.file import load_sweep, sweep_names
 from commands.sweeping.report import write_page
+from commands.sweeping.search import Search
 from commands.sweeping.space import check_space, distributions, params_content, point, proposed
-from commands.sweeping.study import REASON, Search, alone, finished, journal, open_study
-from commands.sweeping.trial import COMPLETE, FAILED, STOPPED, Ended, Epoch, Task
+from commands.sweeping.study import REASON, alone, finished, journal, open_study
+from commands.sweeping.trial import COMPLETE, FAILED, STOPPED, Ended, Epoch, Task, Trained
 from stages.params.views import edit_file
 from stages.process.errors import UserError
 from tests.conftest import PROJECT
@@ -77,6 +78,7 @@ def run(search, most=None, epochs=1):
                 search.heard(task, Ended(STOPPED, reason=reason))
                 break
         else:
+            search.heard(task, Trained({"val_accuracy": value_of(task)}, 0.1))
             search.heard(task, Ended(COMPLETE, {"val_accuracy": value_of(task)}))
     return tasks
 
@@ -187,6 +189,23 @@ def test_a_sweep_that_was_killed_goes_on_to_the_same_total_with_the_same_values(
     assert [task.name for task in rest] == ["killed-0011", "killed-0012"]
     assert [task.params for task in rest] == [task.params for task in undisturbed[11:]]
     assert [trial.number for trial in finished(search.study)] == [*range(trials)]
+
+
+def test_a_trial_that_dvc_has_not_kept_is_run_again_and_keeps_its_value(project):
+    write(project)
+    search = opened()
+    task = search.next_task()
+    search.heard(task, Trained({"val_accuracy": 0.5}, 0.1))
+    # Another one meanwhile.
+    assert search.next_task().name == "own-0001"
+    # Killed before DVC was done with the first: after the second, which was broken off.
+    search = opened()
+    second, again = search.next_task(), search.next_task()
+    assert (second.name, again) == ("own-0001", task)
+    search.heard(again, Trained({"val_accuracy": 0.4}, 0.1))
+    search.heard(again, Ended(COMPLETE, {"val_accuracy": 0.4}))
+    assert search.study.trials[0].value == 0.5
+    assert opened().study.user_attrs["unkept"] == []
 
 
 def test_trials_that_fall_behind_are_stopped_and_stay_so_after_a_kill(project):

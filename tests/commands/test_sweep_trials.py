@@ -66,8 +66,8 @@ def processes(clone: Clone) -> list[psutil.Process]:
 @pytest.mark.long
 def test_a_sweep_of_forests_fails_in_part_is_confirmed_and_comes_from_the_cache(checked_out):
     module = checked_out.folder / "stages/train_random_forest.py"
-    module.write_text(module.read_text().replace("    params = load_params(TrainRandomForestParams)\n",
-                                                 f"    params = load_params(TrainRandomForestParams)\n{FAILING}"))  # fmt: skip
+    loads = "    params = load_params(TrainRandomForestParams)\n"
+    module.write_text(module.read_text().replace(loads, loads + FAILING))
     # The present settings are the worst.
     checked_out.set_params({"train.random_forest.n_estimators": 2})
     checked_out.commit("fails for 30 trees")
