@@ -2,6 +2,7 @@
 
 import time
 
+import mlflow
 import psutil
 import pytest
 from ruamel.yaml import YAML
@@ -103,14 +104,17 @@ def test_a_sweep_of_forests_fails_in_part_is_confirmed_and_comes_from_the_cache(
     assert "trial 2 beats" in again
 
     # Another sweep of the same trials takes them from the cache, for a store that has never seen them.
-    for left in checked_out.folder.glob("mlflow.db*"):
-        left.unlink()
-    write(checked_out, "other", {**FOREST, "confirm": None})
-    output = checked_out.run("mnist", "sweep", "other").stdout
+    write(checked_out, "other", {key: value for key, value in FOREST.items() if key != "confirm"})
+    store = f"sqlite:///{checked_out.folder / 'mlflow-fresh.db'}"
+    output = checked_out.run("mnist", "sweep", "other", MLFLOW_TRACKING_URI=store).stdout
     assert output.count("(from DVC's cache)") == 2
-    found = trials(checked_out, "random-forest", "other")
+    assert "warning" not in output
+    fresh = mlflow.MlflowClient(store)
+    experiment = fresh.get_experiment_by_name("digits").experiment_id
+    found = {run.data.tags["sweep.trial"]: run for run in fresh.search_runs([experiment], "tags.sweep = 'other'")}
     assert {*found} == {"0", "2"}
-    (run,) = found["2"]
+    run = found["2"]
+    assert run.data.tags["sweep.state"] == "COMPLETE"
     assert run.data.tags["dvc.model_md5"] == model_md5
     assert run.data.tags["dvc.restored"] == "true"
     assert run.data.metrics["val_accuracy"] > 0.8
@@ -130,15 +134,19 @@ def test_a_sweep_prunes_and_survives_the_kill_of_everything(checked_out):
     log = checked_out.folder.parent / "sweep.log"
     with open(log, "w") as file:
         first = checked_out.start("mnist", "sweep", "mlp", stdout=file)
+        journal = checked_out.folder / ".dvc/tmp/sweeps/mlp.journal"
+        while not journal.exists():
+            assert first.poll() is None, log.read_text()
+            time.sleep(0.1)
+        second = checked_out.run("mnist", "sweep", "mlp", check=False)
+        assert "another process runs this sweep here" in second.stdout
+        assert second.returncode == 1
         events = checked_out.folder / ".dvc/tmp/sweeps/trials/mlp-0001/events.jsonl"
         for _ in range(2400):
             if events.exists() and '"epoch": 1' in events.read_text():
                 break
             assert first.poll() is None, log.read_text()
             time.sleep(0.1)
-        second = checked_out.run("mnist", "sweep", "mlp", check=False)
-        assert "another process runs this sweep here" in second.stdout
-        assert second.returncode == 1
         for process in processes(checked_out):
             process.kill()
         first.wait()
