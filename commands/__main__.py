@@ -6,7 +6,7 @@ from importlib import import_module
 
 from stages.process.ending import exit_on_user_error
 
-COMMANDS = ("ui", "predict", "demo", "recipe", "repeat", "publish", "checkout", "verify", "note")
+COMMANDS = ("ui", "predict", "demo", "recipe", "repeat", "sweep", "publish", "checkout", "verify", "note")
 
 
 def main() -> None:

@@ -26,11 +26,10 @@ def run_experiment(name: str, params: dict[str, Any]) -> dict[str, dict[str, flo
     """
     # DVC would report a mistake in its own words, and only when the stage that it concerns has its turn.
     check_params(params)
-    _check_tracked(str(params.get("data.name", read_yaml(PARAMS)["data"]["name"])))
+    check_tracked(str(params.get("data.name", read_yaml(PARAMS)["data"]["name"])))
     # The name may be free: then DVC complains, and that is all right.
     run_dvc("exp", "remove", "--quiet", name, quiet=True)
-    changes = [part for key, value in params.items() for part in ("--set-param", f"{key}={_hydra(value)}")]
-    if run_dvc("exp", "run", "--temp", "--name", name, *changes):
+    if run_dvc("exp", "run", "--temp", "--name", name, *set_params(params)):
         raise UserError(
             f"experiment {name} failed; the messages are above\n"
             "What has been trained is kept: the same command goes on from there."
@@ -41,7 +40,12 @@ def run_experiment(name: str, params: dict[str, Any]) -> dict[str, dict[str, flo
         raise UserError(f"experiment {name}: no metrics: {one_line(error)}") from None
 
 
-def _check_tracked(name: str) -> None:
+def set_params(params: dict[str, Any]) -> list[str]:
+    """Return the arguments by which `dvc exp run` takes `params` (dotted keys)."""
+    return [part for key, value in params.items() for part in ("--set-param", f"{key}={_hydra(value)}")]
+
+
+def check_tracked(name: str) -> None:
     """Raise `UserError` for a data set that the copy of the repository, in which the experiment runs, would lack."""
     folder = SETS / name
     listed = subprocess.run(("git", "ls-files", "--", folder.as_posix()), check=True, capture_output=True, text=True)
@@ -76,18 +80,19 @@ def recipe_params(name: str) -> dict[str, Any]:
     content = read_yaml(files[name])
     if not isinstance(content, dict):
         raise UserError(f"{files[name]}: must be a part of params.yaml, a mapping of some of its sections")
-    return _flat(content)
+    return flat(content)
 
 
 def _files() -> list[Path]:
     return sorted(RECIPES.glob("*.yaml"))
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested params under dotted keys, each below `prefix`."""
+    found: dict[str, Any] = {}
     for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found
 
 
 def _hydra(value: Any) -> str:

@@ -15,6 +15,7 @@ from dvc.cli import parse_args
 
 from commands.__main__ import COMMANDS
 from commands.experiments import recipe_params
+from commands.sweeping.file import load_sweep
 from stages.learners.models import ALL_MODELS
 from tests.conftest import PROJECT
 
@@ -46,7 +47,7 @@ def check_mnist(arguments: list[str]) -> None:
         import_module(f"commands.{name}").add_to(subparsers)
     parsed = vars(parser.parse_args(arguments))
     if name := parsed.get("name") or parsed.get("recipe"):
-        recipe_params(name)
+        load_sweep(name) if arguments[0] == "sweep" else recipe_params(name)
 
 
 def check_pytest(arguments: list[str]) -> None:

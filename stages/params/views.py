@@ -106,6 +106,11 @@ def check_params(changes: dict[str, Any]) -> None:
     _validated(content)
 
 
+def check_content(content: Any) -> Params:
+    """Return the params of a params.yaml with that `content`; raises `UserError` where they are not valid."""
+    return _validated(content)
+
+
 def set_values(content: dict[str, Any], changes: dict[str, Any]) -> None:
     """Set `changes` (dotted keys) in the nested `content` of params.yaml; missing sections are made."""
     for key, value in changes.items():

@@ -101,7 +101,12 @@ def _publish_from_files(record: Path, state: dict[str, Any]) -> bool:
             _publish_training(record, state, entry=f"{records.RESTORED}-{md5}")
             run = standing_run(md5)
         # Under the lock too: another clone may be about to give the same tags to the same run.
-        evaluated = run is not None and publish_evaluation(run, record, state["evaluation"], state["start_time"])
+        # A trial of a sweep has none.
+        evaluated = (
+            "evaluation" in state
+            and run is not None
+            and publish_evaluation(run, record, state["evaluation"], state["start_time"])
+        )
         completed = run is not None and complete_repeats(run.info.run_id)
     return restored or evaluated or completed
 

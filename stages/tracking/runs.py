@@ -19,6 +19,7 @@ from stages.paths import COMPARISON, METRICS, PREPARED
 from stages.process.provenance import commit_with, copy_code, experiment_name, git_state
 from stages.tracking.notes import NOTE
 from stages.tracking.record import FINISHED, RESTORED, append, create, now, update
+from stages.tracking.trial import trial_tags
 
 DIFF = "git.diff"
 HISTORY = "history.csv"
@@ -82,6 +83,34 @@ def record_from_files(model: Model, info: DatasetInfo, training: Split, seconds:
     return create(state | ended, fill)
 
 
+def record_from_outputs(
+    model: Model, info: DatasetInfo, training: Split, commit: str, values: dict[str, float]
+) -> Path:
+    """Return the record of the model that lies here in a copy of `commit`, without an evaluation.
+
+    `values` are the metrics of a model that has no history of its epochs.
+    """
+    md5 = file_md5(model.file)
+    locked = locked_stage(model.stage, md5) or {}
+    inputs = {entry["path"]: entry["md5"] for entry in locked.get("deps", [])}
+    params = load_params(model.view).resolved()
+    state = _state(model, params, info, training, inputs[str(PREPARED)], {"git.commit": commit, "git.dirty": "false"})
+    state["tags"] |= {
+        RESTORED: "true",
+        NOTE: "Made from the files that DVC keeps: the model was not trained here, or under another store.",
+    }
+
+    def fill(files: Path) -> None:
+        _write_origin(files, b"")
+        if model.history:
+            best_weights = params["weights"] == "best"
+            state["tags"] |= _append_epochs(files.parent, model.history, best_weights, only_kept=False)
+        else:
+            append(files.parent, 1, values)
+
+    return create(state | {"status": FINISHED, "end_time": now(), "model": _model(model, md5)}, fill)
+
+
 def _state(
     model: Model, params: dict[str, Any], info: DatasetInfo, training: Split, data_md5: str, git: dict[str, str]
 ) -> dict[str, Any]:
@@ -93,6 +122,7 @@ def _state(
         "mlflow.user": _user(),
         "mlflow.source.name": f"stages/{model.stage.replace('-', '_')}.py",
         "mlflow.source.type": "LOCAL",
+        **trial_tags(),
     }
     if name := experiment_name():
         tags["dvc.experiment"] = name

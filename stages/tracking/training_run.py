@@ -3,6 +3,7 @@
 It observes: a store that is slow, full or away costs a line on the console, and never the training.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from stages.tracking import record as records
 from stages.tracking.beside import publishing
 from stages.tracking.runs import begin_record, end_record
 from stages.tracking.store import tracking_uri
+from stages.tracking.trial import state_tag, stop_reason, tell_sweep, trial_tags
 
 
 class Run:
@@ -24,6 +26,7 @@ class Run:
     def __init__(self, model: Model, params: dict[str, Any], info: DatasetInfo, training: Split):
         self.model, self.params = model, params
         self.record: Path | None = None
+        tell_sweep(began=os.getpid())
         try:
             self.record = begin_record(model, params, info, training)
         except OSError as error:
@@ -32,19 +35,24 @@ class Run:
     def log_epoch(self, epoch: int, values: dict[str, float]) -> None:
         """Log the values of `epoch` (from 1)."""
         self._write(records.append, epoch, values)
+        tell_sweep(epoch=epoch, values=values)
 
     def set_tags(self, tags: dict[str, str]) -> None:
         self._write(records.update, tags=tags)
 
     def finish(self, seconds: float) -> None:
         """Log the finished files, and the `seconds` that the training took."""
+        best_weights = self.params.get("weights") == "best"
         self._write(records.append, 0, {"training_seconds": seconds})
-        self._write(end_record, self.model, self.params.get("weights") == "best")
+        self._write(end_record, self.model, best_weights)
+        tell_sweep(training_seconds=seconds, best_weights=best_weights)
 
     def end(self, status: str, reason: str) -> None:
         """Close the run in MLflow's `status`, with the reason for it if it is not FINISHED."""
         shown = without_credentials(reason)[:1000]
-        self._write(records.update, status=status, reason=shown, end_time=records.now())
+        tags = state_tag(trial_tags(), status, pruned=bool(stop_reason()))
+        self._write(records.update, status=status, reason=shown, end_time=records.now(), tags=tags)
+        tell_sweep(ended=status, reason=shown)
 
     def _write(self, write: Callable, *arguments: Any, **changes: Any) -> None:
         if self.record is None:
@@ -67,7 +75,7 @@ def training_run(model: Model, params: dict[str, Any], info: DatasetInfo, traini
         try:
             yield run
         except KeyboardInterrupt:
-            status, reason = records.KILLED, "interrupted"
+            status, reason = records.KILLED, stop_reason() or "interrupted"
             raise
         except BaseException as error:
             status, reason = records.FAILED, f"{type(error).__name__}: {error}"

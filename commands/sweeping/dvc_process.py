@@ -1,0 +1,61 @@
+"""DVC as a process that ends with the one that started it, and takes its stage along: no trial outlives its sweep.
+
+python -m commands.sweeping.dvc_process PID exp run …
+"""
+
+import os
+import sys
+import threading
+import time
+from contextlib import suppress
+from signal import SIGINT
+
+import psutil
+
+# Between two looks, and before a DVC that has been asked to end is killed with all that it has started.
+LOOK_SECONDS, PATIENCE_SECONDS = 0.2, 60
+
+
+def main() -> None:
+    starter, arguments = int(sys.argv[1]), sys.argv[2:]
+    try:
+        parent = psutil.Process(starter)
+    except psutil.NoSuchProcess:
+        parent = None
+    if parent is None or os.getppid() != starter:
+        sys.exit("the process that started this DVC is gone")
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    from dvc.cli import main as dvc
+
+    sys.exit(dvc(arguments))
+
+
+def end_dvc(dvc: psutil.Process) -> None:
+    """Have DVC's stage end, after which DVC cleans up, or DVC itself where there is no stage yet; wait for both.
+
+    DVC does not heed Ctrl-C while a stage runs, and would leave the stage behind if it were killed.
+    """
+    asked: set[int] = set()
+    start = time.monotonic()
+    with suppress(psutil.NoSuchProcess):
+        while dvc.is_running() and dvc.status() != psutil.STATUS_ZOMBIE:
+            late = time.monotonic() - start > PATIENCE_SECONDS
+            for process in [*dvc.children(recursive=True), dvc]:
+                with suppress(psutil.NoSuchProcess):
+                    if late:
+                        process.kill()
+                    elif process.pid not in asked:
+                        process.send_signal(SIGINT) if process == dvc else process.terminate()
+                asked.add(process.pid)
+            time.sleep(LOOK_SECONDS)
+
+
+def _watch(parent: psutil.Process) -> None:
+    with suppress(psutil.NoSuchProcess):
+        while parent.is_running() and parent.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(LOOK_SECONDS)
+    end_dvc(psutil.Process())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""What DVC keeps of an experiment of one stage: the values of its model, and its run in MLflow where there is none."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from ruamel.yaml import YAML
+
+from stages.learners.models import ALL_MODELS
+from stages.params.schema import Runtime
+from stages.paths import LOCK, PARAMS, PREPARED
+from stages.process.console import warn
+from stages.process.errors import UserError, one_line
+from stages.tracking.trial import FOLDER, TAGS
+
+
+class Outputs:
+    """The outputs of `stage` in the experiment `name` of the clone; raises `UserError` where there are none."""
+
+    def __init__(self, clone: Path, name: str, stage: str):
+        self.clone, self.name = clone, name
+        self.model = next(model for model in ALL_MODELS if model.stage == stage)
+        self.commit = experiment_commit(clone, name)
+        if self.commit is None:
+            raise UserError(f"experiment {name}: DVC has not kept it")
+        lock = YAML(typ="safe").load(_git(clone, "show", f"{self.commit}:{LOCK}"))["stages"]
+        self.locked = lock[stage]
+        self.md5 = {out["path"]: out["md5"] for each in lock.values() for out in each.get("outs", [])}
+
+    def file(self, path: Path) -> Path:
+        """Return where DVC's cache has the output."""
+        return cached(self.clone, self.md5[path.as_posix()])
+
+    def epochs(self) -> list[dict[str, float]]:
+        """Return the values of each epoch, from the first on; a forest, which has none, is measured."""
+        if self.model.history is None:
+            return [self._measured()]
+        return self._table().to_dict("records")
+
+    def kept(self, epochs: list[dict[str, float]]) -> dict[str, float]:
+        """Return the values of the epoch whose weights the model has."""
+        if self.model.history is None:
+            return epochs[-1]
+        table = self._table()
+        best = self.locked["params"][str(PARAMS)][f"train.{self.model.name}"]["weights"] == "best"
+        return table.iloc[table["val_loss"].argmin() if best else -1].to_dict()
+
+    def publish(self, tags: dict[str, str], epochs: list[dict[str, float]]) -> None:
+        """Have the run of the model carry the `tags`; where MLflow has none it is made from the files.
+
+        Whatever MLflow does, the trial has its values.
+        """
+        from stages.tracking.sweeps import tag_run
+
+        try:
+            if not tag_run(self.md5[self.model.file.as_posix()], tags):
+                self._restore_run(tags, epochs[-1])
+        except Exception as error:
+            warn(f"MLflow did not take the run of {self.name}, which came from DVC's cache: {one_line(error)}")
+
+    def _table(self) -> pd.DataFrame:
+        return pd.read_csv(self.file(self.model.history), float_precision="round_trip").set_index("epoch")
+
+    def _measured(self) -> dict[str, float]:
+        """Return the validation metrics of the forest, as its stage has computed them."""
+
+        from stages.dataset.features import FEATURES
+        from stages.learners.forest_file import load_forest
+        from stages.learners.temperature import calibrated
+        from stages.learners.validation import validation_metrics
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / self.model.file.name
+            path.symlink_to(self.file(self.model.file))
+            forest, features, temperature = load_forest(path)
+        arrays = self.prepared()
+        images, labels = (np.load(arrays[f"validation_{name}.npy"], mmap_mode="r") for name in ("images", "labels"))
+        shares = forest.predict_proba(FEATURES[features](images))
+        if temperature is not None:
+            shares = calibrated(shares, len(forest.estimators_), temperature)
+        return validation_metrics(labels, shares)
+
+    def tested(self, runtime: Runtime) -> dict[str, float]:
+        """Return the metrics of the model on the test images."""
+
+        from stages.evaluation.scores import scores
+        from stages.learners.loading import load_classifier
+        from stages.runtime import start_keras
+
+        if self.model.history:
+            start_keras(runtime)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / self.model.file.name
+            path.symlink_to(self.file(self.model.file))
+            classifier = load_classifier(path)
+        arrays = self.prepared()
+        images, labels = (np.load(arrays[f"test_{name}.npy"]) for name in ("images", "labels"))
+        return scores("test", labels, classifier.predict(images))
+
+    def prepared(self) -> dict[str, Path]:
+        """Return where DVC's cache has the prepared arrays, by the names of their files."""
+        listing = json.loads(cached(self.clone, self.md5[PREPARED.as_posix()]).read_text())
+        return {entry["relpath"]: cached(self.clone, entry["md5"]) for entry in listing}
+
+    def _restore_run(self, tags: dict[str, str], values: dict[str, float]) -> None:
+        """Make the run from the files of the experiment, in a copy of its commit such as DVC runs one in."""
+        folder = self.clone / ".dvc/tmp/exps/standalone"
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix="run-") as copy:
+            archive = subprocess.run(
+                ("git", "archive", self.commit), cwd=self.clone, check=True, capture_output=True
+            ).stdout
+            subprocess.run(("tar", "-x", "-C", copy), input=archive, check=True)
+            for path in filter(None, (self.model.file, self.model.history)):
+                _link(Path(copy) / path, self.file(path))
+            for name, path in self.prepared().items():
+                _link(Path(copy) / PREPARED / name, path)
+            (Path(copy) / TAGS).write_text(json.dumps(tags), encoding="utf-8")
+            environment = {**os.environ, FOLDER: copy, "DVC_EXP_NAME": self.name, "PYTHONDONTWRITEBYTECODE": "1"}
+            command = (sys.executable, "-m", "stages.tracking.sweeps", self.model.name, self.commit, json.dumps(values))
+            done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise RuntimeError((done.stderr.strip().splitlines() or ["it said nothing"])[-1])
+
+
+def experiment_commit(clone: Path, name: str) -> str | None:
+    """Return the commit of the newest experiment of that name; None where DVC has none."""
+    refs = _refs(clone, name)
+    return refs[0][1] if refs else None
+
+
+def remove_experiment(clone: Path, name: str) -> None:
+    """Remove the experiments of that name; DVC's cache keeps their outputs."""
+    for ref, _ in _refs(clone, name):
+        _git(clone, "update-ref", "-d", ref)
+
+
+def cached(clone: Path, md5: str) -> Path:
+    """Return where the cache of the clone's DVC has the object with that md5; raises `UserError` where it has not."""
+    path = _cache_folder(clone) / "files/md5" / md5[:2] / md5[2:]
+    if not path.is_file():
+        raise UserError(f"{path}: DVC's cache has lost an output\nTrain it again: dvc repro --force")
+    return path
+
+
+@cache
+def _cache_folder(clone: Path) -> Path:
+    from dvc.repo import Repo
+
+    return Path(Repo(str(clone)).cache.local_cache_dir)
+
+
+def _refs(clone: Path, name: str) -> list[tuple[str, str]]:
+    """Return the refs, which DVC has for each commit that an experiment was made on, and the commits of that name."""
+    listed = _git(
+        clone, "for-each-ref", "--sort=-committerdate", "--format=%(refname) %(objectname)", f"refs/exps/*/*/{name}"
+    )
+    return [tuple(line.split()) for line in io.StringIO(listed)]
+
+
+def _link(path: Path, target: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(target)
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(("git", *arguments), cwd=folder, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"git {arguments[0]} failed: {one_line(done.stderr.strip())}")
+    return done.stdout

@@ -1,0 +1,62 @@
+"""Who places the trials: here a plain loop, one at a time, in this clone."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from commands.sweeping.trial import DIED, Ended, Event, Task, Trained, run_trial
+
+# A trial that was killed says nothing of its params: it is run again, once.
+TIMES = 2
+
+Hear = Callable[[Task, Event], str | None]
+
+
+def one_at_a_time(next_task: Callable[[], Task | None], heard: Hear, clone: Path) -> None:
+    """Run the tasks until there is none left, and pass on what they tell; `heard` may return a reason to stop one.
+
+    One trains at a time. While DVC keeps what it has made, the next one starts: both take seconds of mostly one core.
+    """
+    keeping: tuple[Task, Future] | None = None
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        try:
+            while (task := next_task()) or keeping:
+                rest = _train(task, heard, clone) if task else None
+                before, keeping = keeping, None
+                _pass_on(before, heard)
+                keeping = (task, pool.submit(list, rest)) if rest else None
+        finally:
+            _pass_on(keeping, heard)
+
+
+def _pass_on(keeping: tuple[Task, Future] | None, heard: Hear) -> None:
+    if keeping:
+        task, rest = keeping
+        for event in rest.result():
+            heard(task, event)
+
+
+def _train(task: Task, heard: Hear, clone: Path) -> Iterator[Event] | None:
+    """Return what the trial has still to tell once it is trained; None where it has ended."""
+    for time in range(1, TIMES + 1):
+        died, rest = _attempt(task, heard, clone, last=time == TIMES)
+        if not died:
+            return rest
+    return None
+
+
+def _attempt(task: Task, heard: Hear, clone: Path, last: bool) -> tuple[bool, Iterator[Event] | None]:
+    reason: str | None = None
+    events = run_trial(task, clone, lambda: reason)
+    try:
+        for event in events:
+            if isinstance(event, Ended) and event.state == DIED and not last:
+                return True, None
+            reason = heard(task, event) or reason
+            if isinstance(event, Trained):
+                return False, events
+    except BaseException:
+        # Ends its processes.
+        events.close()
+        raise
+    return False, None

@@ -1,0 +1,136 @@
+"""The page of a sweep, reports/sweeps/NAME/index.html, and its pictures: the history, what mattered, and what went."""
+
+import base64
+import shutil
+import warnings
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import optuna
+from jinja2 import Environment, StrictUndefined
+from optuna.distributions import CategoricalDistribution
+from optuna.importance import FanovaImportanceEvaluator
+from optuna.trial import TrialState, create_trial
+from optuna.visualization import matplotlib as draw
+
+from commands.sweeping.confirm import Verdict
+from commands.sweeping.file import Sweep, about, sweep_file
+from commands.sweeping.study import REASON, best_trials, finished
+from commands.sweeping.words import long_values, metric_words, short_keys, trial_values, value_words
+from stages.figures import plt, save
+from stages.paths import REPORTS
+
+PAGES = REPORTS / "sweeps"
+PICTURES = {
+    "history": ("How it went", "The value of each trial, and the best up to then."),
+    "importances": (
+        "What mattered",
+        "The share of the variance of the value that each param explains (fANOVA: Hutter and others, 2014).",
+    ),
+    "parallel_coordinate": ("Which values were good", "A line for each complete trial, from its value to its params."),
+}
+SHOWN = 20
+
+
+def write_page(
+    name: str, sweep: Sweep, study: optuna.Study, verdict: Verdict | None, tested: dict[str, list[float]] | None
+) -> Path:
+    """Write the page and its pictures, in place of earlier ones, and return the page."""
+    folder = PAGES / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    pictures = {each: folder / f"{each}.png" for each in _draw(sweep, study, folder)}
+    keys = short_keys([*sweep.parameters])
+    metric = sweep.metric.name
+    ended = finished(study)
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    template = environment.from_string(
+        files("commands.sweeping").joinpath("page.html.jinja").read_text(encoding="utf-8")
+    )
+    page = template.render(
+        name=name,
+        about=about(name),
+        sweep=sweep,
+        counts={
+            state.name.lower(): sum(trial.state == state for trial in ended)
+            for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+        },
+        keys=keys,
+        best=[(t.number, metric_words(metric, t.value), trial_values(sweep, t)) for t in best_trials(study)[:SHOWN]],
+        failed=[(t.number, t.user_attrs.get(REASON)) for t in ended if t.state == TrialState.FAIL],
+        long=long_values(sweep),
+        pictures=[(*PICTURES[each], _embedded(path)) for each, path in pictures.items()],
+        verdict=verdict,
+        words=lambda value: metric_words(metric, value),
+        tested=tested,
+        file=sweep_file(name).read_text(encoding="utf-8"),
+    )
+    path = folder / "index.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _draw(sweep: Sweep, study: optuna.Study, folder: Path) -> list[str]:
+    """Draw what can be drawn of so many trials, and return the names of the pictures."""
+    shown, metric = _renamed(sweep, study), sweep.metric.name
+    complete = best_trials(shown)
+    varied = [key for key, each in _varied(complete).items() if len(each) > 1]
+    with warnings.catch_warnings():
+        # They call all of this experimental.
+        warnings.simplefilter("ignore")
+        drawn = {}
+        if complete:
+            drawn["history"] = lambda: draw.plot_optimization_history(shown, target_name=metric)
+        if varied and len({trial.value for trial in complete}) > 1:
+            drawn["importances"] = lambda: draw.plot_param_importances(
+                shown, evaluator=FanovaImportanceEvaluator(seed=0), params=varied, target_name=metric
+            )
+        if len(complete) > 1:
+            drawn["parallel_coordinate"] = lambda: draw.plot_parallel_coordinate(shown, target_name=metric)
+        for name, picture in drawn.items():
+            # They set a style for all that is drawn after them.
+            with plt.style.context("default"):
+                figure = picture().figure
+            figure.set_size_inches(9, 4.5)
+            save(figure, folder / f"{name}.png")
+    return [*drawn]
+
+
+def _varied(trials: list[optuna.trial.FrozenTrial]) -> dict[str, set[Any]]:
+    found: dict[str, set[Any]] = {}
+    for trial in trials:
+        for key, value in trial.params.items():
+            found.setdefault(key, set()).add(value)
+    return found
+
+
+def _renamed(sweep: Sweep, study: optuna.Study) -> optuna.Study:
+    """Return a copy of the study's complete and pruned trials with short names, for which the pictures have room."""
+    keys = short_keys([*sweep.parameters])
+    shown = optuna.create_study(direction=sweep.metric.goal)
+    for trial in finished(study):
+        if trial.state == TrialState.FAIL or trial.params.keys() != keys.keys():
+            continue
+        params, distributions = {}, {}
+        for key, short in keys.items():
+            distribution, value = trial.distributions[key], trial.params[key]
+            if isinstance(distribution, CategoricalDistribution):
+                names = [value_words(sweep, key, each) for each in sweep.parameters[key].values]
+                value = names[distribution.choices.index(value)]
+                distribution = CategoricalDistribution(names)
+            params[short], distributions[short] = value, distribution
+        shown.add_trial(
+            create_trial(
+                state=trial.state,
+                value=trial.value if trial.state == TrialState.COMPLETE else None,
+                params=params,
+                distributions=distributions,
+                intermediate_values=trial.intermediate_values,
+            )
+        )
+    return shown
+
+
+def _embedded(path: Path) -> str:
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -1,0 +1,97 @@
+"""A sweep from its file to its page: check, search, confirm, report."""
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from commands.experiments import check_tracked
+from commands.sweeping.base import base_of, changes, keys_read
+from commands.sweeping.confirm import Verdict, confirm, look_at_test_images
+from commands.sweeping.console import Progress, best_table
+from commands.sweeping.file import Sweep, load_sweep
+from commands.sweeping.placing import one_at_a_time
+from commands.sweeping.report import write_page
+from commands.sweeping.search import Search
+from commands.sweeping.space import check_space, checked, params_content
+from commands.sweeping.study import alone, best_trials, open_study
+from commands.sweeping.trial import Event, Task
+from commands.sweeping.words import metric_words
+from stages.process.errors import UserError
+
+
+def run_sweep(name: str) -> None:
+    """Run the sweep in the current folder, a clone, or go on with it; raises `UserError` where it cannot."""
+    sweep, content = load_sweep(name), params_content()
+    check_space(name, sweep, content, keys_read(sweep))
+    check_tracked(checked(sweep, content, {}).data.name)
+    with alone(name):
+        base = base_of(sweep)
+        study = open_study(name, sweep, base)
+        search, progress = Search(name, sweep, study, content), Progress(name, sweep, study)
+
+        def next_task() -> Task | None:
+            task = search.next_task()
+            if task:
+                # DVC would take the changed state for this trial.
+                _check_base(name, base, base_of(sweep))
+                progress.asked(task)
+            return task
+
+        def heard(task: Task, event: Event) -> str | None:
+            reason = search.heard(task, event)
+            progress.heard(task, event)
+            return reason
+
+        try:
+            with progress.shown():
+                one_at_a_time(next_task, heard, Path.cwd())
+            _conclude(name, sweep, study, content, progress)
+        except KeyboardInterrupt:
+            print(f"\n{progress.counts()}. The same command goes on from there: uv run mnist sweep {name}", flush=True)
+            raise
+
+
+def _check_base(name: str, before: dict[str, Any], now: dict[str, Any]) -> None:
+    if before != now:
+        raise UserError(
+            f"{name}: what its trials depend on has changed while it ran: {changes(before, now)[0]}\n"
+            "Put that back; then the same command goes on."
+        )
+
+
+def _conclude(name: str, sweep: Sweep, study: optuna.Study, content: dict[str, Any], progress: Progress) -> None:
+    best, verdict, tested = best_trials(study), None, None
+    if sweep.confirm and best:
+        verdict = confirm(name, sweep, study, content, Path.cwd())
+        if verdict.beats:
+            tested = look_at_test_images(name, sweep, study, verdict, content, Path.cwd())
+    page = write_page(name, sweep, study, verdict, tested)
+    if not progress.console.is_terminal:
+        progress.console.print(best_table(name, sweep, study))
+    print(f"{progress.counts()}. The page: {page}")
+    print(f"In MLflow (uv run mnist ui): tags.sweep = '{name}'")
+    if verdict:
+        print(_words(sweep, verdict))
+    elif best:
+        print("Whether the best is more than chance is not known: confirm: {best: 3, seeds: 5} in the file finds out")
+    if tested:
+        accuracy = sum(tested["test_accuracy"]) / len(tested["test_accuracy"])
+        print(f"On the test images, looked at once, for the winner: accuracy {accuracy:.2%} (mean over the same seeds)")
+        print(f"To make these settings yours: uv run dvc exp apply {name}-{verdict.winner:04d}")
+
+
+def _words(sweep: Sweep, verdict: Verdict) -> str:
+    winner, present = (
+        metric_words(sweep.metric.name, sum(each) / len(each)) for each in (verdict.values, verdict.present)
+    )
+    test = "the same gain with each seed, which no test can judge: give more seeds"
+    if verdict.low is not None:
+        test = (
+            f"gain {verdict.gain:+.4f}, interval {verdict.low:+.4f} to {verdict.high:+.4f}, p = {verdict.p_value:.3g}"
+        )
+    answer = f"trial {verdict.winner} beats" if verdict.beats else "no settings beat"
+    return (
+        f"{sweep.metric.name} over {len(verdict.seeds)} new seeds: trial {verdict.winner} {winner}, present settings "
+        f"{present} ({test})\n{answer} the present settings by more than chance"
+    )

@@ -1,0 +1,323 @@
+"""`mnist sweep` without its trainings: the file, the values, the numbering, the resumption, the verdict, the page."""
+
+import argparse
+import shutil
+
+import pytest
+from optuna.trial import TrialState
+from ruamel.yaml import YAML
+from scipy.stats import ttest_rel
+
+from commands import sweep as command
+from commands.sweeping.base import base_of, keys_read
+from commands.sweeping.confirm import judge
+from commands.sweeping.file import load_sweep, sweep_names
+from commands.sweeping.report import write_page
+from commands.sweeping.search import Search
+from commands.sweeping.space import check_space, distributions, params_content, point, proposed
+from commands.sweeping.study import REASON, alone, finished, journal, open_study
+from commands.sweeping.trial import COMPLETE, FAILED, STOPPED, Ended, Epoch, Task, Trained
+from stages.params.views import edit_file
+from stages.process.errors import UserError
+from tests.conftest import PROJECT
+
+SWEEP = {
+    "metric": {"name": "val_accuracy", "goal": "maximize"},
+    "stage": "train-cnn",
+    "method": "random",
+    "trials": 6,
+    "seed": 3,
+    "parameters": {
+        "train.cnn.optimizer.learning_rate": {"min": 0.0005, "max": 0.01, "log": True},
+        "train.cnn.batch_size": {"values": [32, 64]},
+        "train.cnn.hidden_units": {"values": [[16], [32, 16]]},
+    },
+}
+
+HALVING = {"type": "successive_halving", "min_iter": 1, "eta": 2}
+
+
+@pytest.fixture
+def project(params_file, tmp_path):
+    """A folder with what a sweep reads, for digits, in which the sweep `own` can be written."""
+    for name in ("recipes", "stages", "dvc.yaml", "pyproject.toml"):
+        (tmp_path / name).symlink_to(PROJECT / name)
+    (tmp_path / "sweeps").mkdir()
+    edit_file(params_file, {"data.name": "digits"})
+    return tmp_path
+
+
+def write(project, changes=None, name="own"):
+    content = {**SWEEP, **(changes or {})}
+    with open(project / f"sweeps/{name}.yaml", "w") as file:
+        YAML().dump({key: value for key, value in content.items() if value is not None}, file)
+
+
+def opened(name="own"):
+    sweep, content = load_sweep(name), params_content()
+    return Search(name, sweep, open_study(name, sweep, base_of(sweep)), content)
+
+
+def check(name="own"):
+    sweep = load_sweep(name)
+    check_space(name, sweep, params_content(), keys_read(sweep))
+
+
+def value_of(task: Task) -> float:
+    """What a training in place of the real one gives: best for a learning rate of 0.003."""
+    return 1 - abs(task.params["train.cnn.optimizer.learning_rate"] - 0.003) * 50
+
+
+def run(search, most=None, epochs=1):
+    """Run trials that only pretend; those that are asked to stop do. Return their tasks."""
+    tasks = []
+    while (most is None or len(tasks) < most) and (task := search.next_task()):
+        tasks.append(task)
+        for epoch in range(1, epochs + 1):
+            if reason := search.heard(task, Epoch(epoch, {"val_accuracy": value_of(task)})):
+                search.heard(task, Ended(STOPPED, reason=reason))
+                break
+        else:
+            search.heard(task, Trained({"val_accuracy": value_of(task)}, 0.1))
+            search.heard(task, Ended(COMPLETE, {"val_accuracy": value_of(task)}))
+    return tasks
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted((PROJECT / "sweeps").glob("*.yaml"))])
+def test_a_sweep_of_the_project_fits_params_yaml(name, monkeypatch):
+    monkeypatch.chdir(PROJECT)
+    check(name)
+
+
+def test_without_a_name_the_sweeps_are_listed(monkeypatch, capsys):
+    monkeypatch.chdir(PROJECT)
+    command.run(argparse.Namespace(name=None))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == sweep_names()
+    assert {"digits", "fashion-mlp", "fashion-cnn", "fashion-forest"} <= {*sweep_names()}
+
+
+def parameter(key, **about):
+    return {"parameters": {key: about}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"metric": {"name": "test_accuracy", "goal": "maximize"}}, "metric.name: test_accuracy is refused"),
+        ({"metric": {"name": "val_loss", "goal": "maximize"}}, "metric.goal: maximize with val_loss"),
+        ({"trails": 3}, "trails: unknown key; did you mean trials?"),
+        ({"method": "bayes"}, "method: 'bayes' is not allowed; allowed: grid | random | tpe"),
+        ({"trials": None}, "trials: must be there with method: random"),
+        ({"stage": "evaluate"}, "stage: 'evaluate' is not allowed"),
+        ({"recipe": "digit"}, "digit: no such recipe"),
+        (
+            {"stage": "train-random-forest", "early_terminate": HALVING},
+            "early_terminate: train-random-forest has no epochs",
+        ),
+        (
+            {"method": "grid", "trials": 5, **parameter("train.cnn.epochs", values=[1, 2])},
+            "trials: the grid has 2 points",
+        ),
+        ({"method": "grid", "trials": None, **parameter("train.cnn.epochs", min=1, max=2)}, "a grid has values"),
+        (parameter("train.cnn.epochs", min=3), "train.cnn.epochs.values: give either values, or min and max"),
+        (parameter("train.cnn.epochs", min=3, max=2), "min: 3 must be below max: 2"),
+        (parameter("train.cnn.epochs", min=0, max=2, log=True), "must be above 0 with log: true"),
+        (parameter("train.cnn.epochs", values=[]), "train.cnn.epochs.values"),
+        (parameter("train.cnn.epoch", values=[2]), "train.cnn.epoch: unknown key; did you mean train.cnn.epochs?"),
+        (parameter("train.cnn.epochs", values=[2, 0]), "train.cnn.epochs: 0 is not allowed"),
+        (parameter("train.cnn.dropout", min=0, max=1), "train.cnn.dropout: 1"),
+        (parameter("train.cnn.blocks.0.filters", values=[8]), "train.cnn.blocks is a list"),
+        (parameter("train.mlp.epochs", values=[2]), "train.mlp.epochs: train-cnn does not read it"),
+        (
+            {"parameters": {**parameter("train.cnn.hidden_units", values=[[8], [8, 8]])["parameters"],
+                            **parameter("train.cnn.dropout", values=[[0.1]])["parameters"]}},
+            "found with hidden_units [8, 8], dropout [0.1]",
+        ),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_not_in_order_is_refused_before_the_first_trial(project, changes, message):
+    write(project, changes)
+    with pytest.raises(UserError) as error:
+        check()
+    assert message in str(error.value)
+    assert str(error.value).startswith("sweeps/own.yaml: ") or "recipe" in message
+    assert str(error.value).count("\n") <= 1
+
+
+def test_an_unknown_sweep_is_refused_with_the_nearest(project):
+    write(project)
+    with pytest.raises(UserError, match="owm: no such sweep in sweeps/; there are own; did you mean own?"):
+        load_sweep("owm")
+
+
+def test_whole_numbers_are_proposed_where_the_schema_takes_no_others(project):
+    write(project, {"parameters": {"train.cnn.epochs": {"min": 1, "max": 9}, "train.cnn.l2": {"min": 0, "max": 1}}})
+    search = opened()
+    params = [proposed(search.sweep, point(search.sweep, number, search.space)) for number in range(20)]
+    assert {type(each["train.cnn.epochs"]) for each in params} == {int}
+    assert {type(each["train.cnn.l2"]) for each in params} == {float}
+
+
+def test_a_grid_has_each_point_once(project):
+    grid = {"train.cnn.epochs": {"values": [1, 2]}, "train.cnn.hidden_units": {"values": [[8], [8, 8]]}}
+    write(project, {"method": "grid", "trials": None, "seed": None, "parameters": grid})
+    sweep = load_sweep("own")
+    space = distributions(sweep, params_content())
+    points = [proposed(sweep, point(sweep, number, space)) for number in range(sweep.total)]
+    assert [[*each.values()] for each in points] == [[1, [8]], [1, [8, 8]], [2, [8]], [2, [8, 8]]]
+
+
+@pytest.mark.parametrize("method", ["random", "tpe"])
+def test_a_sweep_that_was_killed_goes_on_to_the_same_total_with_the_same_values(project, method):
+    trials = 13
+    write(project, {"method": method, "trials": trials})
+    write(project, {"method": method, "trials": trials}, name="killed")
+    undisturbed = run(opened())
+    assert [task.name for task in undisturbed] == [f"own-{number:04d}" for number in range(trials)]
+    # After 11, with the twelfth under way, and then after its first epoch.
+    run(opened("killed"), most=11)
+    opened("killed").next_task()
+    with open(journal("killed"), "ab") as file:
+        file.write(b'{"op_code":')
+    search = opened("killed")
+    task = search.next_task()
+    assert task.tags == {"sweep": "killed", "sweep.trial": "11"}
+    search.heard(task, Epoch(1, {"val_accuracy": value_of(task)}))
+    search = opened("killed")
+    rest = run(search)
+    assert [task.name for task in rest] == ["killed-0011", "killed-0012"]
+    assert [task.params for task in rest] == [task.params for task in undisturbed[11:]]
+    assert [trial.number for trial in finished(search.study)] == [*range(trials)]
+
+
+def test_a_trial_that_dvc_has_not_kept_is_run_again_and_keeps_its_value(project):
+    write(project)
+    search = opened()
+    task = search.next_task()
+    search.heard(task, Trained({"val_accuracy": 0.5}, 0.1))
+    # Another one meanwhile.
+    assert search.next_task().name == "own-0001"
+    # Killed before DVC was done with the first: after the second, which was broken off.
+    search = opened()
+    second, again = search.next_task(), search.next_task()
+    assert (second.name, again) == ("own-0001", task)
+    search.heard(again, Trained({"val_accuracy": 0.4}, 0.1))
+    search.heard(again, Ended(COMPLETE, {"val_accuracy": 0.4}))
+    assert search.study.trials[0].value == 0.5
+    assert opened().study.user_attrs["unkept"] == []
+
+
+def test_trials_that_fall_behind_are_stopped_and_stay_so_after_a_kill(project):
+    write(project, {"early_terminate": HALVING, "trials": 8})
+    search = opened()
+    run(search, epochs=2)
+    states = [trial.state for trial in finished(search.study)]
+    assert states[0] == TrialState.COMPLETE
+    assert states.count(TrialState.PRUNED) >= 2
+    pruned = next(trial for trial in finished(search.study) if trial.state == TrialState.PRUNED)
+    assert pruned.user_attrs[REASON].startswith("pruned after epoch 1: val_accuracy 0.")
+
+    write(project, {"early_terminate": HALVING, "trials": 8}, "killed")
+    search = opened("killed")
+    run(search, most=pruned.number, epochs=2)
+    task = search.next_task()
+    assert search.heard(task, Epoch(1, {"val_accuracy": value_of(task)}))
+    # Killed before the trial has ended: it is not run again.
+    assert opened("killed").next_task().name == f"killed-{pruned.number + 1:04d}"
+
+
+def test_a_changed_file_or_base_is_refused_with_what_changed(project, params_file):
+    write(project)
+    run(opened(), most=2)
+    write(project, {"seed": 4})
+    with pytest.raises(UserError, match="has changed since its first trial: seed was 3 and is 4\nPut that back, or"):
+        opened()
+    write(project, {"resources": {"cpus": 1, "gpus": 0}})
+    opened()
+    write(project)
+    edit_file(params_file, {"runtime.threads": 1, "train.mlp.epochs": 1, "train.cnn.batch_size": 7})
+    with pytest.raises(UserError, match="what train-cnn depends on has changed .*: runtime.threads was 2 and is 1\n"):
+        opened()
+    edit_file(params_file, {"runtime.threads": 2})
+    (project / "stages").unlink()
+    shutil.copytree(PROJECT / "stages", project / "stages")
+    with open(project / "stages/learners/training.py", "a") as file:
+        file.write("#\n")
+    with pytest.raises(UserError, match="stages/learners/training.py has changed"):
+        opened()
+
+
+def test_more_trials_go_on_and_fewer_are_refused(project):
+    write(project)
+    run(opened())
+    write(project, {"trials": 8})
+    assert [task.name for task in run(opened())] == ["own-0006", "own-0007"]
+    write(project, {"trials": 5})
+    with pytest.raises(UserError, match="trials was 8 and is 5"):
+        opened()
+
+
+def test_trials_that_fail_are_recorded_and_end_the_sweep_only_where_all_do(project):
+    write(project)
+    search = opened()
+    run(search, most=1)
+    for _ in range(3):
+        search.heard(search.next_task(), Ended(FAILED, reason="train.cnn: train_loss is nan"))
+    assert len(run(search)) == 2
+    failed = [trial for trial in finished(search.study) if trial.state == TrialState.FAIL]
+    assert {trial.user_attrs[REASON] for trial in failed} == {"train.cnn: train_loss is nan"}
+
+    write(project, name="bad")
+    search = opened("bad")
+    for _ in range(3):
+        search.heard(search.next_task(), Ended(FAILED, reason="no disk left"))
+    with pytest.raises(UserError, match="the first 3 trials have all failed, the last one so: no disk left"):
+        search.next_task()
+    # What made them fail was mended.
+    assert opened("bad").next_task().name == "bad-0003"
+
+
+def test_a_second_sweep_of_the_same_name_is_refused(project):
+    with alone("own"), pytest.raises(UserError, match="own: another process runs this sweep here"), alone("own"):
+        pass
+
+
+def test_the_winner_is_judged_by_a_paired_test_for_all_that_were_compared():
+    present, better = [0.90, 0.91, 0.89, 0.90], [0.93, 0.935, 0.92, 0.928]
+    values = {"present": present, "0007": better, "0002": [0.8, 0.9, 0.9, 0.9]}
+    verdict = judge(values, [1, 2, 3, 4], "maximize")
+    expected = ttest_rel(better, present)
+    assert (verdict.winner, verdict.compared, verdict.beats) == (7, 2, True)
+    assert verdict.p_value == pytest.approx(2 * expected.pvalue)
+    interval = expected.confidence_interval(1 - 0.05 / 2)
+    assert (verdict.low, verdict.high) == pytest.approx((interval.low, interval.high))
+    # Lower is better: the same numbers say the contrary.
+    assert not judge({"present": present, "0007": better}, [1, 2, 3, 4], "minimize").beats
+
+
+def test_a_gain_that_is_chance_or_cannot_be_judged_beats_nothing():
+    assert not judge({"present": [0.9, 0.92, 0.91], "0001": [0.92, 0.91, 0.93]}, [1, 2, 3], "maximize").beats
+    same = judge({"present": [0.9, 0.92], "0001": [0.91, 0.93]}, [1, 2], "maximize")
+    assert (same.beats, same.p_value, same.gain) == (False, None, pytest.approx(0.01))
+
+
+def test_the_page_has_the_trials_the_verdict_and_the_pictures(project):
+    write(project)
+    search = opened()
+    run(search, most=5)
+    search.heard(search.next_task(), Ended(FAILED, reason="<b>nan</b>"))
+    verdict = judge({"present": [0.90, 0.91, 0.89], "0002": [0.93, 0.935, 0.92]}, [1, 2, 3], "maximize")
+    page = write_page("own", search.sweep, search.study, verdict, {"test_accuracy": [0.92], "test_loss": [0.2]})
+    text = page.read_text()
+    assert "5 trials complete, 0 pruned, 1 failed, of 6" in text
+    assert "Trial 2 beats the present settings by more than chance." in text
+    assert text.count("data:image/png;base64,") == 3
+    assert "&lt;b&gt;nan" in text
+    assert "http" not in text
+    pictures = {"history.png", "importances.png", "parallel_coordinate.png"}
+    assert {path.name for path in page.parent.iterdir()} == {"index.html", *pictures}
+    # Nothing in it tells when it was made.
+    before = {path.name: path.read_bytes() for path in page.parent.iterdir()}
+    write_page("own", search.sweep, search.study, verdict, {"test_accuracy": [0.92], "test_loss": [0.2]})
+    assert {path.name: path.read_bytes() for path in page.parent.iterdir()} == before
