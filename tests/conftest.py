@@ -63,6 +63,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "audit" not in item.fixturenames)
 
 
+@pytest.fixture(autouse=True)
+def _own_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow leaves the store that a test has connected to in the environment, for the processes that it starts."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
 def _heed_signals() -> None:
     """A test run in the background of a shell, or under nohup, hands down that these are ignored."""
     for number in (signal.SIGINT, signal.SIGHUP):
