@@ -12,10 +12,13 @@ PROJECT_FILE = Path("pyproject.toml")
 def warn_of_other_versions() -> None:
     """Say so where another version is installed than the one that dvc.lock is going to stand for."""
     try:
-        extras = tomllib.loads(PROJECT_FILE.read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    except (OSError, ValueError, KeyError):
+        project = tomllib.loads(PROJECT_FILE.read_text(encoding="utf-8"))["project"]
+        # The project asks itself for those that compute; the other extras are for who wants them.
+        own = next(each for each in project["dependencies"] if each.startswith(f"{project['name']}["))
+        extras = [project["optional-dependencies"][name] for name in own.partition("[")[2].rstrip("]").split(",")]
+    except (OSError, ValueError, KeyError, StopIteration):
         return
-    pinned = dict(requirement.split("==") for requirements in extras.values() for requirement in requirements)
+    pinned = dict(requirement.split("==") for requirements in extras for requirement in requirements)
     pinned = {name.partition("[")[0]: number for name, number in pinned.items()}
     installed = versions(*pinned)
     others = [f"{name} {installed.get(name, 'missing')}" for name, pin in pinned.items() if installed.get(name) != pin]
