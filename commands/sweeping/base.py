@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from commands.experiments import flat
 from commands.sweeping.file import Sweep
 from commands.sweeping.space import fixed_params
 from stages.fingerprints import file_md5
@@ -32,7 +33,7 @@ def base_of(sweep: Sweep) -> dict[str, Any]:
                 found |= _fingerprints(Path(_filled_in(path, params)))
         for file, key in _param_keys(stages[stage]):
             value = _at(params if file == PARAMS.name else _toml(Path(file)), key)
-            found |= _leaves(value, key if file == PARAMS.name else f"{file}: {key}")
+            found |= flat({key if file == PARAMS.name else f"{file}: {key}": value})
     return {key: value for key, value in found.items() if not _is_swept(key, sweep)}
 
 
@@ -92,12 +93,6 @@ def _at(content: Any, key: str) -> Any:
 
 def _toml(path: Path) -> dict[str, Any]:
     return tomllib.loads(path.read_text(encoding="utf-8"))
-
-
-def _leaves(value: Any, key: str) -> dict[str, Any]:
-    if isinstance(value, dict):
-        return {name: leaf for part, below in value.items() for name, leaf in _leaves(below, f"{key}.{part}").items()}
-    return {key: value}
 
 
 def _fingerprints(path: Path) -> dict[str, str]:

@@ -99,12 +99,7 @@ def invalid(sweep: Sweep, content: dict[str, Any], changes: dict[str, Any]) -> s
 
 def trial_params(sweep: Sweep, changes: dict[str, Any]) -> dict[str, Any]:
     """Return the params of a trial, value by value: DVC would merge a mapping with what stands there."""
-    params = fixed_params(sweep) | changes
-    return {
-        name: value
-        for key, given in params.items()
-        for name, value in (flat(given, f"{key}.") if isinstance(given, dict) else {key: given}).items()
-    }
+    return flat(fixed_params(sweep) | changes)
 
 
 def params_content() -> dict[str, Any]:

@@ -11,6 +11,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from commands.experiments import flat
 from commands.sweeping.base import changes
 from commands.sweeping.file import Sweep, sweep_file
 from stages.process.errors import UserError
@@ -96,7 +97,7 @@ def _check_unchanged(name: str, before: dict[str, Any], file: dict[str, Any], ba
         f"\nPut that back, or give the search another name (cp {path} {path.with_stem(f'{name}-2')}): "
         "what was trained before comes from DVC's cache."
     )
-    was, now = (_flat({**each, "trials": None}) for each in (before[FILE], file))
+    was, now = (flat({**each, "trials": None}) for each in (before[FILE], file))
     changed = changes(was, now)
     trials = (before[FILE]["trials"], file["trials"])
     if None not in trials and trials[1] < trials[0]:
@@ -112,14 +113,6 @@ def _check_unchanged(name: str, before: dict[str, Any], file: dict[str, Any], ba
 
 def _some(words: list[str]) -> str:
     return "; ".join(words[:3]) + (f"; and {len(words) - 3} more" if len(words) > 3 else "")
-
-
-def _flat(value: Any, key: str = "") -> dict[str, Any]:
-    if isinstance(value, dict):
-        return {
-            name: leaf for part, each in value.items() for name, leaf in _flat(each, f"{key}.{part}".strip(".")).items()
-        }
-    return {key: value}
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:

@@ -82,7 +82,7 @@ View = TypeVar("View")
 
 def load_params(view: type[View]) -> View:
     """Check the whole of params.yaml and return the `view` of it; raises `UserError` for any mistake in it."""
-    params = _validated(read_yaml(PARAMS))
+    params = check_content(read_yaml(PARAMS))
     return view(**{part.name: _part(params, part.metadata["key"]) for part in fields(view)})
 
 
@@ -93,7 +93,7 @@ def _part(params: Params, key: str) -> Any:
 def check_fit(info: DatasetInfo, training: int) -> None:
     """Raise `UserError` unless the models of params.yaml can train on so many `training` images of these data."""
     try:
-        _validated(read_yaml(PARAMS)).check_fit(info, training)
+        check_content(read_yaml(PARAMS)).check_fit(info, training)
     except ValueError as error:
         raise UserError(f"{PARAMS}: {error}") from None
 
@@ -101,14 +101,9 @@ def check_fit(info: DatasetInfo, training: int) -> None:
 def check_params(changes: dict[str, Any]) -> None:
     """Raise `UserError` unless params.yaml is valid, both as it stands and with `changes` (dotted keys) to it."""
     content = read_yaml(PARAMS)
-    _validated(content)
+    check_content(content)
     set_values(content, changes)
-    _validated(content)
-
-
-def check_content(content: Any) -> Params:
-    """Return the params of a params.yaml with that `content`; raises `UserError` where they are not valid."""
-    return _validated(content)
+    check_content(content)
 
 
 def set_values(content: dict[str, Any], changes: dict[str, Any]) -> None:
@@ -151,7 +146,8 @@ def locked_params(view: type[View], locked: dict[str, Any]) -> View | None:
         return None
 
 
-def _validated(content: Any) -> Params:
+def check_content(content: Any) -> Params:
+    """Return the params of a params.yaml with that `content`; raises `UserError` where they are not valid."""
     if not isinstance(content, dict):
         raise UserError(f"{PARAMS}: must be a mapping of the sections {', '.join(Params.model_fields)}")
     try:
