@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import optuna
-from scipy.stats import t as student
+from scipy.stats import ttest_1samp
 
 from commands.sweeping.file import Sweep
 from commands.sweeping.outputs import Outputs
@@ -106,10 +106,9 @@ def judge(values: dict[str, list[float]], seeds: list[int], goal: str) -> Verdic
     low = high = p_value = None
     # Rounding leaves a trace of a difference between equal ones.
     if error > 1e-12:
-        freedom = len(gains) - 1
-        p_value = min(1.0, float(2 * student.sf(abs(mean / error), freedom)) * len(others))
-        margin = error * float(student.ppf(1 - SIGNIFICANCE / len(others) / 2, freedom))
-        low, high = mean - margin, mean + margin
+        test = ttest_1samp(gains, 0)
+        p_value = min(1.0, float(test.pvalue) * len(others))
+        low, high = map(float, test.confidence_interval(1 - SIGNIFICANCE / len(others)))
     return Verdict(int(label), seeds, others[label], present, len(others), mean, low, high, p_value)
 
 
