@@ -17,6 +17,13 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "present ones over new seeds, and a page is in reports/sweeps/NAME.",
     )
     parser.add_argument("name", metavar="NAME", nargs="?", help="as `mnist sweep` lists it: a file in sweeps/")
+    parser.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        default=os.environ.get("RAY_ADDRESS"),
+        help="run the trials on a cluster of Ray that you have started, auto for the one of this machine "
+        "(default: RAY_ADDRESS, else one trial at a time, here)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -28,7 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
         # Its packages take seconds to import.
         from commands.sweeping.story import run_sweep
 
-        run_sweep(arguments.name)
+        run_sweep(arguments.name, arguments.cluster or None)
 
 
 def _list() -> None:

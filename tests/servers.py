@@ -66,9 +66,9 @@ def serving(clone: Clone, *command: str, url: str, **environment: str) -> Iterat
 
 
 @contextmanager
-def mlflow_server(store: Path, database: str | None = None) -> Iterator[int]:
+def mlflow_server(store: Path, database: str | None = None, port: int | None = None) -> Iterator[int]:
     """Run a tracking server that keeps all in `store`, or its runs in that `database`, and yield its port."""
-    port = free_port()
+    port = port or free_port()
     command = (
         "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
         "--serve-artifacts", "--artifacts-destination", str(store / "files"),

@@ -10,7 +10,7 @@ from scipy.stats import ttest_1samp
 
 from commands.sweeping.file import Sweep
 from commands.sweeping.outputs import Outputs
-from commands.sweeping.placing import one_at_a_time
+from commands.sweeping.placing import Place
 from commands.sweeping.space import checked, fixed_params, proposed, trial_params
 from commands.sweeping.study import best_trials
 from commands.sweeping.trial import COMPLETE, Ended, Event, Task
@@ -48,7 +48,7 @@ class Verdict:
         return self.low is not None and self.low > 0
 
 
-def confirm(name: str, sweep: Sweep, study: optuna.Study, content: dict[str, Any], clone: Path) -> Verdict:
+def confirm(name: str, sweep: Sweep, study: optuna.Study, content: dict[str, Any], place: Place) -> Verdict:
     """Train the best settings and the present ones with seeds that no trial had, and return how they compare.
 
     What was trained before a kill is kept. Raises `UserError` where the present settings cannot be trained.
@@ -67,12 +67,12 @@ def confirm(name: str, sweep: Sweep, study: optuna.Study, content: dict[str, Any
         for seed in seeds
     }
     found = dict(study.user_attrs.get(CONFIRMED, {}))
-    left = iter([(place, task) for place, task in enumerate(tasks.values(), start=1) if task.name not in found])
+    left = iter([(number, task) for number, task in enumerate(tasks.values(), start=1) if task.name not in found])
 
     def next_task() -> Task | None:
-        place, task = next(left, (0, None))
+        number, task = next(left, (0, None))
         if task:
-            print(f"confirm: {task.name} ({place} of {len(tasks)})", flush=True)
+            print(f"confirm: {task.name} ({number} of {len(tasks)})", flush=True)
         return task
 
     def heard(task: Task, event: Event) -> None:
@@ -85,7 +85,7 @@ def confirm(name: str, sweep: Sweep, study: optuna.Study, content: dict[str, Any
         found[task.name] = event.values.get(sweep.metric.name)
         study.set_user_attr(CONFIRMED, found)
 
-    one_at_a_time(next_task, heard, clone)
+    place.run(next_task, heard)
     by_label = {label: [found[f"{name}-{label}-seed-{seed}"] for seed in seeds] for label in settings}
     return judge({label: values for label, values in by_label.items() if None not in values}, seeds, sweep.metric.goal)
 
@@ -113,7 +113,7 @@ def judge(values: dict[str, list[float]], seeds: list[int], goal: str) -> Verdic
 
 
 def look_at_test_images(
-    name: str, sweep: Sweep, study: optuna.Study, verdict: Verdict, content: dict[str, Any], clone: Path
+    name: str, sweep: Sweep, study: optuna.Study, verdict: Verdict, content: dict[str, Any], clone: Path, place: Place
 ) -> dict[str, list[float]]:
     """Return accuracy and log loss on the test images of the winner, for each seed; they are measured once.
 
@@ -122,8 +122,10 @@ def look_at_test_images(
     if (known := study.user_attrs.get(TESTED)) and known["winner"] == verdict.winner:
         return known["metrics"]
     found: dict[str, list[float]] = {"test_accuracy": [], "test_loss": []}
-    for seed in verdict.seeds:
-        outputs = Outputs(clone, f"{name}-{verdict.winner:04d}-seed-{seed}", sweep.stage)
+    experiments = [f"{name}-{verdict.winner:04d}-seed-{seed}" for seed in verdict.seeds]
+    place.bring(experiments, True)
+    for experiment in experiments:
+        outputs = Outputs(clone, experiment, sweep.stage)
         for metric, value in outputs.tested(checked(sweep, content, {}).runtime).items():
             if metric in found:
                 found[metric].append(value)

@@ -1,22 +1,37 @@
-"""Who places the trials: here a plain loop, one at a time, in this clone."""
+"""Who places the trials: here a plain loop, one at a time, in this clone; on a cluster Ray (cluster.py)."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from commands.sweeping.trial import DIED, Ended, Event, Task, Trained, run_trial
 
-# A trial that was killed says nothing of its params: it is run again, once.
-TIMES = 2
+# A trial that was killed says nothing of its params: it is run again.
+TIMES = 3
 
 Hear = Callable[[Task, Event], str | None]
 
 
-def one_at_a_time(next_task: Callable[[], Task | None], heard: Hear, clone: Path) -> None:
-    """Run the tasks until there is none left, and pass on what they tell; `heard` may return a reason to stop one.
+@dataclass(frozen=True)
+class Place:
+    """Where trials run.
 
-    One trains at a time. While DVC keeps what it has made, the next one starts: both take seconds of mostly one core.
+    `run(next_task, heard)` runs the tasks until there is none left, and passes on what they tell; `heard` may return a
+    reason to stop one. `bring(names, models)` has this clone know the experiments, with their models or without.
     """
+
+    run: Callable[[Callable[[], Task | None], Hear], None]
+    bring: Callable[[list[str], bool], None]
+
+
+def this_clone(clone: Path) -> Place:
+    return Place(partial(_one_at_a_time, clone), lambda names, models: None)
+
+
+def _one_at_a_time(clone: Path, next_task: Callable[[], Task | None], heard: Hear) -> None:
+    """Train one at a time; while DVC keeps what it has made the next one starts, as both take seconds of one core."""
     keeping: tuple[Task, Future] | None = None
     with ThreadPoolExecutor(max_workers=1) as pool:
         try:

@@ -1,5 +1,6 @@
 """A sweep from its file to its page: check, search, confirm, report."""
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from commands.sweeping.base import base_of, changes, keys_read
 from commands.sweeping.confirm import Verdict, confirm, look_at_test_images
 from commands.sweeping.console import Progress, best_table
 from commands.sweeping.file import Sweep, load_sweep
-from commands.sweeping.placing import one_at_a_time
+from commands.sweeping.placing import Place, this_clone
 from commands.sweeping.report import write_page
 from commands.sweeping.search import Search
 from commands.sweeping.space import check_space, checked, params_content
@@ -20,12 +21,15 @@ from commands.sweeping.words import metric_words
 from stages.process.errors import UserError
 
 
-def run_sweep(name: str) -> None:
-    """Run the sweep in the current folder, a clone, or go on with it; raises `UserError` where it cannot."""
+def run_sweep(name: str, address: str | None) -> None:
+    """Run the sweep in the current folder, a clone, or go on with it; raises `UserError` where it cannot.
+
+    With the `address` of a cluster of Ray its trials run there.
+    """
     sweep, content = load_sweep(name), params_content()
     check_space(name, sweep, content, keys_read(sweep))
     check_tracked(checked(sweep, content, {}).data.name)
-    with alone(name):
+    with alone(name), _place(address, sweep) as place:
         base = base_of(sweep)
         study = open_study(name, sweep, base)
         search, progress = Search(name, sweep, study, content), Progress(name, sweep, study)
@@ -45,11 +49,20 @@ def run_sweep(name: str) -> None:
 
         try:
             with progress.shown():
-                one_at_a_time(next_task, heard, Path.cwd())
-            _conclude(name, sweep, study, content, progress)
+                place.run(next_task, heard)
+            place.bring([f"{name}-{trial.number:04d}" for trial in best_trials(study)], False)
+            _conclude(name, sweep, study, content, progress, place)
         except KeyboardInterrupt:
             print(f"\n{progress.counts()}. The same command goes on from there: uv run mnist sweep {name}", flush=True)
             raise
+
+
+def _place(address: str | None, sweep: Sweep) -> AbstractContextManager[Place]:
+    if address is None:
+        return nullcontext(this_clone(Path.cwd()))
+    from commands.sweeping.cluster import cluster
+
+    return cluster(address, sweep.resources)
 
 
 def _check_base(name: str, before: dict[str, Any], now: dict[str, Any]) -> None:
@@ -60,12 +73,14 @@ def _check_base(name: str, before: dict[str, Any], now: dict[str, Any]) -> None:
         )
 
 
-def _conclude(name: str, sweep: Sweep, study: optuna.Study, content: dict[str, Any], progress: Progress) -> None:
+def _conclude(
+    name: str, sweep: Sweep, study: optuna.Study, content: dict[str, Any], progress: Progress, place: Place
+) -> None:
     best, verdict, tested = best_trials(study), None, None
     if sweep.confirm and best:
-        verdict = confirm(name, sweep, study, content, Path.cwd())
+        verdict = confirm(name, sweep, study, content, place)
         if verdict.beats:
-            tested = look_at_test_images(name, sweep, study, verdict, content, Path.cwd())
+            tested = look_at_test_images(name, sweep, study, verdict, content, Path.cwd(), place)
     page = write_page(name, sweep, study, verdict, tested)
     if not progress.console.is_terminal:
         progress.console.print(best_table(name, sweep, study))

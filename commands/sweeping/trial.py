@@ -74,11 +74,14 @@ class Ended:
 Event = Epoch | Trained | Ended
 
 
-def run_trial(task: Task, clone: Path, stop: Callable[[], str | None] = lambda: None) -> Iterator[Event]:
+def run_trial(
+    task: Task, clone: Path, stop: Callable[[], str | None] = lambda: None, pull: bool = False
+) -> Iterator[Event]:
     """Yield the epochs of the trial as they happen, then, unless DVC had it already, its values, and how it has ended.
 
     It is stopped when `stop` returns a reason, which its run in MLflow shows, and interrupted when the generator is
-    closed or an exception goes through it. Either way none of its processes is left.
+    closed or an exception goes through it. Either way none of its processes is left. With `pull` DVC looks in its
+    remote, too, for data and earlier results.
     """
     remove_experiment(clone, task.name)
     folder = clone / TRIALS / task.name
@@ -86,7 +89,8 @@ def run_trial(task: Task, clone: Path, stop: Callable[[], str | None] = lambda: 
     folder.mkdir(parents=True)
     (folder / TAGS).write_text(json.dumps(task.tags), encoding="utf-8")
     # Another DVC may be at work here: the one that keeps what the last trial has made, or the user's.
-    arguments = ("--wait-for-lock", "exp", "run", "--temp", "--name", task.name, *set_params(task.params), task.stage)
+    options = ("--temp", *(("--pull",) if pull else ()), "--name", task.name)
+    arguments = ("--wait-for-lock", "exp", "run", *options, *set_params(task.params), task.stage)
     told: list[dict[str, Any]] = []
     reason = None
     with open(folder / "console.log", "wb") as console:

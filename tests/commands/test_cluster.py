@@ -1,0 +1,253 @@
+"""`mnist sweep --cluster`: two nodes of Ray on this machine, each with a clone and a cache of its own, and what dies.
+
+Shared are a bare Git repository, a folder that is DVC's remote, and a server of MLflow.
+"""
+
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+import mlflow
+import psutil
+import pytest
+
+from tests.commands.test_sweep_trials import processes, write
+from tests.conftest import SMALL, Clone, make_clone
+from tests.servers import free_port, mlflow_server
+
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(not find_spec("ray"), reason="no Ray: uv run --extra cluster pytest"),
+]
+
+# As many as are enough for a death in the middle; MNIST_TRIALS=30 makes more of them.
+TREES = [*range(2, 2 + int(os.environ.get("MNIST_TRIALS", "6")))]
+GRID = {
+    "metric": {"name": "val_accuracy", "goal": "maximize"},
+    "stage": "train-random-forest",
+    "method": "grid",
+    "parameters": {"train.random_forest.n_estimators": {"values": TREES}},
+    "resources": {"cpus": 1, "gpus": 0},
+}
+STAGE, DVC, WORKER = "stages.train_random_forest", "commands.sweeping.dvc_process", "ray::_trial"
+
+
+@dataclass
+class Cluster:
+    driver: Clone
+    nodes: list[Clone]
+    raylets: list[psutil.Process]
+    server: ExitStack
+    port: int
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def sweep(self) -> psutil.Popen:
+        log = open(self.folder / "sweep.log", "ab")  # noqa: SIM115
+        return self.driver.start("mnist", "sweep", "grid", stdout=log, **self.environment)
+
+    def said(self) -> str:
+        return (self.folder / "sweep.log").read_text()
+
+    def found(self) -> list:
+        client = mlflow.MlflowClient(f"http://127.0.0.1:{self.port}")
+        experiment = client.get_experiment_by_name("digits")
+        return client.search_runs([experiment.experiment_id], "tags.sweep = 'grid'")
+
+    def at_work(self) -> list[psutil.Process]:
+        """DVC and the stages in the clones of the nodes."""
+        here = [process for clone in self.nodes for process in processes(clone)]
+        return [process for process in here if _is(process, STAGE) or _is(process, DVC)]
+
+
+def _is(process: psutil.Process, word: str) -> bool:
+    try:
+        return any(word in each for each in process.cmdline())
+    except psutil.Error:
+        return False
+
+
+@contextmanager
+def node(clone: Clone, *arguments: str, **environment: str) -> Iterator[psutil.Process]:
+    command = ("ray", "start", "--block", "--num-cpus", "1", "--disable-usage-stats", *arguments)
+
+    def ready() -> bool:
+        return any(process.name() == "raylet" for process in process_tree(server))
+
+    log = clone.folder.with_suffix(".log").open("wb")
+    server = clone.start(*command, stdout=log, PYTHONPATH=str(clone.folder), **environment)
+    try:
+        wait_until(ready)
+        yield server
+    finally:
+        kill_all(server)
+        log.close()
+
+
+def process_tree(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return [*process.children(recursive=True), process]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def kill_all(process: psutil.Process) -> None:
+    for each in process_tree(process):
+        try:
+            each.kill()
+        except psutil.NoSuchProcess:
+            continue
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it has not come to that"
+        time.sleep(0.05)
+
+
+@contextmanager
+def cluster(folder: Path) -> Iterator[Cluster]:
+    driver = make_clone(folder / "driver", SMALL)
+    write(driver, "grid", GRID)
+    driver.run("dvc", "remote", "add", "--default", "storage", str(folder / "remote"))
+    driver.run("git", "init", "--quiet", "--bare", str(folder / "origin"))
+    driver.run("git", "remote", "add", "origin", str(folder / "origin"))
+    driver.run("dvc", "repro", "preprocess")
+    driver.commit("data")
+    driver.run("dvc", "push", "--run-cache")
+    driver.run("git", "push", "--quiet", "origin", "main")
+    nodes = []
+    for name in ("one", "two"):
+        driver.run("git", "clone", "--quiet", "--branch", "main", str(folder / "origin"), str(folder / name))
+        nodes.append(Clone(folder / name))
+    port, ray_port = free_port(), free_port()
+    (folder / "server").mkdir()
+    with ExitStack() as stack:
+        server = stack.enter_context(ExitStack())
+        server.enter_context(mlflow_server(folder / "server", port=port))
+        shared = {
+            "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        }
+        head = ("--head", "--port", str(ray_port), "--node-ip-address", "127.0.0.2", "--include-dashboard", "false")
+        address = f"127.0.0.2:{ray_port}"
+        raylets = [
+            stack.enter_context(node(nodes[0], *head, **shared)),
+            stack.enter_context(node(nodes[1], "--address", address, "--node-ip-address", "127.0.0.2", **shared)),
+        ]
+        yield Cluster(driver, nodes, raylets, server, port, folder, {**shared, "RAY_ADDRESS": address})
+
+
+def kill_one(cluster: Cluster, word: str) -> None:
+    """Kill the first process of that kind as soon as there is one."""
+    kin = cluster.raylets if word == WORKER else []
+
+    def struck() -> bool:
+        found = cluster.at_work() + [each for raylet in kin for each in process_tree(raylet)]
+        for process in found:
+            if _is(process, word):
+                process.kill()
+                return True
+        return False
+
+    wait_until(struck)
+
+
+def kill_node(cluster: Cluster) -> None:
+    kill_all(cluster.raylets[1])
+
+
+def without_server(cluster: Cluster) -> None:
+    cluster.server.close()
+    time.sleep(20)
+    cluster.server.enter_context(mlflow_server(cluster.folder / "server", port=cluster.port))
+
+
+def without_remote(cluster: Cluster) -> None:
+    remote = cluster.folder / "remote"
+    remote.rename(cluster.folder / "away")
+    remote.write_text("no folder")
+    time.sleep(20)
+    remote.unlink()
+    (cluster.folder / "away").rename(remote)
+
+
+def kill_driver(cluster: Cluster) -> None:
+    for process in processes(cluster.driver):
+        if _is(process, "sweep"):
+            process.kill()
+    wait_until(lambda: not cluster.at_work(), 60)
+
+
+DEATHS = {
+    "nothing": lambda cluster: None,
+    "stage": lambda cluster: kill_one(cluster, STAGE),
+    "DVC": lambda cluster: kill_one(cluster, DVC),
+    "worker": lambda cluster: kill_one(cluster, WORKER),
+    "node": kill_node,
+    "driver": kill_driver,
+    "MLflow's server": without_server,
+    "DVC's remote": without_remote,
+}
+# The md5 of the model and its validation accuracy, by the number of trees: of the first case that has run.
+UNDISTURBED: dict[str, tuple[str, float]] = {}
+
+
+@pytest.mark.parametrize("death", DEATHS)
+def test_whatever_dies_the_sweep_comes_to_its_total(death, tmp_path):
+    with cluster(tmp_path) as found:
+        start = time.monotonic()
+        sweep = found.sweep()
+        wait_until(lambda: "trial " in found.said() or sweep.poll() is not None, 180)
+        DEATHS[death](found)
+        if death == "driver":
+            sweep.wait(timeout=30)
+            sweep = found.sweep()
+        assert sweep.wait(timeout=900) == 0, found.said()
+        seconds = time.monotonic() - start
+        said = found.said()
+        assert f"{len(TREES)} of {len(TREES)} trials done" in said
+        assert "failed" not in said
+        assert "Traceback" not in said
+        wait_until(lambda: not found.at_work(), 60)
+
+        runs = [run for run in found.found() if "dvc.model_md5" in run.data.tags]
+        by_trees = {
+            run.data.params["n_estimators"]: (run.data.tags["dvc.model_md5"], run.data.metrics["val_accuracy"])
+            for run in runs
+        }
+        assert len(runs) == len(by_trees) == len(TREES)
+        assert (UNDISTURBED or by_trees) == by_trees
+        UNDISTURBED.update(by_trees)
+        names = found.driver.run("dvc", "exp", "list", "--names-only").stdout.split()
+        assert sorted(names) == [f"grid-{number:04d}" for number in range(len(TREES))]
+        # Any machine gets a model by the name of its experiment.
+        found.driver.run("dvc", "exp", "apply", "grid-0000", "--force", check=False)
+        print(f"{death}: {seconds:.0f} s")
+
+
+def test_mistakes_are_errors_before_the_first_trial(tmp_path):
+    with cluster(tmp_path) as found:
+        mistakes = [
+            ({"MLFLOW_TRACKING_URI": ""}, "is on this machine only"),
+            ({"RAY_ADDRESS": f"127.0.0.1:{free_port()}"}, "Ray does not connect"),
+        ]
+        for environment, words in mistakes:
+            done = found.driver.run("mnist", "sweep", "grid", check=False, **{**found.environment, **environment})
+            assert done.returncode == 1
+            assert words in done.stdout, done.stdout
+            assert "Traceback" not in done.stdout
+        (found.nodes[1].folder / "params.yaml").write_text("")
+        done = found.driver.run("mnist", "sweep", "grid", check=False, **found.environment)
+        assert re.search(r"node \S+/two: params.yaml differs from the commit", done.stdout), done.stdout
+        found.driver.set_params({"train.random_forest.max_features": 2})
+        done = found.driver.run("mnist", "sweep", "grid", check=False, **found.environment)
+        assert "params.yaml: differs from the last commit" in done.stdout
