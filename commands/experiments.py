@@ -24,9 +24,7 @@ def run_experiment(name: str, params: dict[str, Any]) -> dict[str, dict[str, flo
     An earlier experiment of that name is replaced; DVC's cache keeps its models. Raises `UserError` where the
     params are not valid or the pipeline fails.
     """
-    # DVC would report a mistake in its own words, and only when the stage that it concerns has its turn.
-    check_params(params)
-    check_tracked(str(params.get("data.name", read_yaml(PARAMS)["data"]["name"])))
+    check_experiment(params)
     # The name may be free: then DVC complains, and that is all right.
     run_dvc("exp", "remove", "--quiet", name, quiet=True)
     if run_dvc("exp", "run", "--temp", "--name", name, *set_params(params)):
@@ -34,6 +32,20 @@ def run_experiment(name: str, params: dict[str, Any]) -> dict[str, dict[str, flo
             f"experiment {name} failed; the messages are above\n"
             "What has been trained is kept: the same command goes on from there."
         )
+    return experiment_metrics(name)
+
+
+def check_experiment(params: dict[str, Any]) -> None:
+    """Raise `UserError` where the params are not valid, or Git and DVC do not have the data.
+
+    DVC would report a mistake in its own words, and only when the stage that it concerns has its turn.
+    """
+    check_params(params)
+    check_tracked(str(params.get("data.name", read_yaml(PARAMS)["data"]["name"])))
+
+
+def experiment_metrics(name: str) -> dict[str, dict[str, float]]:
+    """Return the metrics of the experiment; raises `UserError` where there are none."""
     try:
         return dvc.api.metrics_show(str(METRICS), rev=name)
     except DvcException as error:

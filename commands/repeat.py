@@ -5,11 +5,13 @@ import json
 import os
 import statistics
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from commands.experiments import model_md5, recipe_params, run_experiment
+from commands.experiments import check_experiment, experiment_metrics, model_md5, recipe_params, run_experiment
+from commands.sweep import add_cluster_to
 from stages.learners.models import ALL_MODELS
 from stages.params.views import EvaluateParams, load_params
 from stages.paths import REPEATS
@@ -40,6 +42,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--seeds", type=int, default=5, help="how many seeds, from runtime.seed on (default: %(default)s)"
     )
+    add_cluster_to(parser)
     parser.set_defaults(run=run)
 
 
@@ -51,11 +54,16 @@ def run(arguments: argparse.Namespace) -> None:
     seeds = range(first, first + arguments.seeds)
     params = recipe_params(arguments.recipe) if arguments.recipe else {}
     prefix = arguments.recipe or "repeat"
+    experiments = {f"{prefix}-seed-{seed}": {**params, "runtime.seed": seed} for seed in seeds}
+    if arguments.cluster:
+        _run_on_cluster(arguments.cluster, experiments)
     metrics = []
-    for number, seed in enumerate(seeds, start=1):
-        print(f"\n=== runtime.seed {seed} ({number} of {len(seeds)})", flush=True)
-        name = f"{prefix}-seed-{seed}"
-        metrics.append(run_experiment(name, {**params, "runtime.seed": seed}))
+    for number, (name, changes) in enumerate(experiments.items(), start=1):
+        if arguments.cluster:
+            metrics.append(experiment_metrics(name))
+        else:
+            print(f"\n=== runtime.seed {changes['runtime.seed']} ({number} of {len(seeds)})", flush=True)
+            metrics.append(run_experiment(name, changes))
         _add_training_seconds(metrics[-1], name)
 
     summary = {model.name: _summary([values[model.name] for values in metrics]) for model in ALL_MODELS}
@@ -72,6 +80,17 @@ def run(arguments: argparse.Namespace) -> None:
         print(f'In MLflow (uv run mnist ui): the run "{prefix}: {len(seeds)} seeds"')
     else:
         warn("MLflow does not have these trainings, and so not their mean and standard deviation")
+
+
+def _run_on_cluster(address: str, experiments: dict[str, dict[str, Any]]) -> None:
+    # Its packages take seconds to import.
+    from commands.sweeping.cluster import run_pipelines
+    from commands.sweeping.file import Resources
+
+    for params in experiments.values():
+        check_experiment(params)
+    threads = load_params(EvaluateParams).params.runtime.threads
+    run_pipelines(address, Resources(cpus=threads, gpus=0), experiments)
 
 
 def _add_training_seconds(metrics: dict[str, dict[str, float]], experiment: str) -> None:

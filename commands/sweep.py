@@ -17,14 +17,18 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "present ones over new seeds, and a page is in reports/sweeps/NAME.",
     )
     parser.add_argument("name", metavar="NAME", nargs="?", help="as `mnist sweep` lists it: a file in sweeps/")
+    add_cluster_to(parser)
+    parser.set_defaults(run=run)
+
+
+def add_cluster_to(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cluster",
         metavar="ADDRESS",
         default=os.environ.get("RAY_ADDRESS"),
-        help="run the trials on a cluster of Ray that you have started, auto for the one of this machine "
-        "(default: RAY_ADDRESS, else one trial at a time, here)",
+        help="run the trainings on a cluster of Ray that you have started, auto for the one of this machine "
+        "(default: RAY_ADDRESS, else one at a time, here)",
     )
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:

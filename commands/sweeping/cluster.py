@@ -1,6 +1,7 @@
 """Who places the trials: Ray, on the machines of a cluster that the user has started with Ray's own commands."""
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -10,12 +11,12 @@ from functools import partial
 from typing import Any
 
 from commands.sweeping import slot
+from commands.sweeping.checks import check_here, check_nodes
 from commands.sweeping.file import Resources
 from commands.sweeping.placing import TIMES, Hear, Place
 from commands.sweeping.trial import DIED, FAILED, Ended, Task
 from stages.process.console import warn
-from stages.process.errors import UserError, one_line, without_credentials
-from stages.tracking.store import connect, is_server, tracking_uri
+from stages.process.errors import UserError, one_line
 
 # For the first answer of a node, which has the project's packages to import; and for trials to end in order.
 PATIENCE_SECONDS = 120
@@ -45,21 +46,56 @@ def cluster(address: str, resources: Resources | None) -> Iterator[Place]:
     """
     if resources is None:
         raise UserError("resources: must be in the sweep's file on a cluster, such as resources: {cpus: 2, gpus: 0}")
-    ray = _import_ray()
-    git_remote = _check_here()
-    commit = slot.git("rev-parse", "HEAD")
-    _connect(ray, address)
-    try:
-        nodes = _slots(ray, resources)
-        _check_nodes(ray, nodes, commit, git_remote, resources.cpus)
-        print(f"cluster: {len(nodes)} at a time", flush=True)
-        stops = ray.remote(num_cpus=0)(Stops).remote()
+    with _connected(address, resources) as (ray, commit, git_remote):
+        # On this machine: without it nobody would set a reason anyway.
+        here = _on(ray.get_runtime_context().get_node_id(), soft=True)
+        stops = ray.remote(num_cpus=0, max_restarts=-1)(Stops).options(scheduling_strategy=here).remote()
 
         def run(next_task: Callable[[], Task | None], heard: Hear) -> None:
             _place(ray, resources, (commit, git_remote, stops), next_task, heard)
-            _push_rest(ray, [*_slots(ray, resources)], git_remote)
+            _push_rest(ray, resources, git_remote)
 
         yield Place(run, partial(_bring, git_remote))
+
+
+def run_pipelines(address: str, resources: Resources, experiments: dict[str, dict[str, Any]]) -> None:
+    """Run the whole pipeline on the cluster once for each of the experiments, with its params, and bring them here.
+
+    Ray runs those again whose machine or worker dies. Raises `UserError` as `cluster` does, and where one fails.
+    """
+    with _connected(address, resources) as (ray, commit, git_remote):
+        remote = ray.remote(num_cpus=resources.cpus, max_retries=TIMES - 1)(slot.run_pipeline)
+        running = {remote.remote(*each, commit, git_remote): each[0] for each in experiments.items()}
+        failures = []
+        try:
+            while running:
+                (ready,), _ = ray.wait([*running])
+                name = running.pop(ready)
+                try:
+                    ray.get(ready)
+                    print(f"{name}: done, {len(running)} left", flush=True)
+                except ray.exceptions.RayError as error:
+                    failures.append(f"{name}: {_words(ray, error)}")
+                    warn(failures[-1])
+        finally:
+            _cancel(ray, [*running])
+        _push_rest(ray, resources, git_remote)
+        if failures:
+            raise UserError(f"{len(failures)} of {len(experiments)} experiments failed, {failures[0]}")
+        _bring(git_remote, [*experiments], models=False)
+
+
+@contextmanager
+def _connected(address: str, resources: Resources) -> Iterator[tuple[Any, str, str]]:
+    """Yield Ray, connected and its nodes checked, with the commit that they have and the name of Git's remote."""
+    ray = _import_ray()
+    git_remote, commit = check_here(), slot.git("rev-parse", "HEAD")
+    _connect(ray, address)
+    try:
+        nodes = _slots(ray, resources)
+        check_nodes(_everywhere(ray, [*nodes], slot.survey, git_remote), [*nodes.values()], commit, resources.cpus)
+        print(f"cluster: {len(nodes)} at a time", flush=True)
+        yield ray, commit, git_remote
     finally:
         ray.shutdown()
 
@@ -68,6 +104,8 @@ def _import_ray() -> Any:
     # Else it would ship this environment to all nodes.
     os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Seconds for a cluster that does not answer.
+    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "2")
     try:
         import ray
     except ImportError:
@@ -77,48 +115,25 @@ def _import_ray() -> Any:
 
 def _connect(ray: Any, address: str) -> None:
     try:
+        _knock(address)
         # Its workers would look for modules in the current folder, and find those of this clone.
         with tempfile.TemporaryDirectory() as folder, chdir(folder):
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except Exception as error:
+        reason = "its token is another one (~/.ray/auth_token or RAY_AUTH_TOKEN)"
+        if "InvalidAuthToken" not in str(error):
+            reason = one_line(error)
         raise UserError(
-            f"--cluster {address}: Ray does not connect: {one_line(error)}\n"
+            f"--cluster {address}: Ray does not connect: {reason}\n"
             "This machine must be one of the cluster's nodes (ray start; docs/sweeps.md)."
         ) from None
 
 
-def _check_here() -> str:
-    """Check this clone and the shared places, and return the name of Git's remote."""
-    if edited := slot.edited():
-        raise UserError(
-            f"{', '.join(edited[:3])}: differs from the last commit, which is what a cluster's machines have\n"
-            "Commit it and push, or put it back."
-        )
-    remotes = slot.git("remote").split()
-    remote = "origin" if "origin" in remotes else next(iter(remotes), None)
-    if remote is None:
-        raise UserError("Git has no remote, from which a cluster's machines have the commit\ngit remote add origin …")
-    if mistake := slot.git_mistake(remote):
-        raise UserError(f"Git's remote {remote} does not answer: {mistake}")
-    subprocess.run(("git", "fetch", "--quiet", remote), check=False, capture_output=True)
-    if not slot.git("for-each-ref", "--contains", "HEAD", f"refs/remotes/{remote}"):
-        raise UserError(f"Git's remote {remote} does not have this commit\nPush it: git push {remote}")
-    if mistake := slot.dvc_mistake():
-        raise UserError(
-            f"DVC's remote, by which a cluster's machines share models: {mistake}\n"
-            "One that all of them reach, in .dvc/config: docs/team.md."
-        )
-    uri = tracking_uri()
-    if not is_server(uri):
-        raise UserError(
-            f"MLflow ({without_credentials(uri)}) is on this machine only\n"
-            "Start a server that all of the cluster's machines reach, and set MLFLOW_TRACKING_URI: docs/team.md."
-        )
-    try:
-        connect().MlflowClient().search_experiments(max_results=1)
-    except Exception as error:
-        raise UserError(f"MLflow's server {without_credentials(uri)} does not answer: {one_line(error)}") from None
-    return remote
+def _knock(address: str) -> None:
+    """Raise `OSError` where nothing listens at host:port: Ray would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _slots(ray: Any, resources: Resources) -> dict[str, int]:
@@ -134,44 +149,25 @@ def _slots(ray: Any, resources: Resources) -> dict[str, int]:
     return found
 
 
-def _check_nodes(ray: Any, nodes: dict[str, int], commit: str, git_remote: str, cpus: int) -> None:
-    if not nodes:
-        raise UserError("no machine of the cluster has room for a trial: see resources in the sweep's file")
-    for room, found in zip(nodes.values(), _everywhere(ray, [*nodes], slot.survey, git_remote), strict=True):
-        mistake = None
-        if room > 1:
-            mistake = f"offers CPUs for {room} trials, and takes one at a time; start Ray there with --num-cpus {cpus}"
-        elif found.commit != commit:
-            mistake = f"is at commit {found.commit[:9]}, and not at {commit[:9]}; git pull there"
-        elif found.edited:
-            mistake = f"{', '.join(found.edited[:3])} differs from the commit; put it back there"
-        elif found.git_mistake:
-            mistake = f"Git's remote {git_remote} does not answer: {found.git_mistake}"
-        elif found.dvc_mistake:
-            mistake = f"DVC's remote: {found.dvc_mistake}"
-        elif found.tracking_uri != tracking_uri():
-            mistake = (
-                f"MLflow is {without_credentials(found.tracking_uri)} there, and {without_credentials(tracking_uri())} "
-                "here; set MLFLOW_TRACKING_URI before ray start"
-            )
-        if mistake:
-            raise UserError(f"node {found.place}: {mistake}")
-
-
 def _everywhere(ray: Any, nodes: list[str], function: Callable[[str], Any], git_remote: str) -> list[Any]:
     """Return what the function gives on each of the nodes."""
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    here = [NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes]
-    asked = [ray.remote(num_cpus=0)(function).options(scheduling_strategy=each).remote(git_remote) for each in here]
+    remote = ray.remote(num_cpus=0)(function)
+    asked = [remote.options(scheduling_strategy=_on(node)).remote(git_remote) for node in nodes]
     try:
         return ray.get(asked, timeout=PATIENCE_SECONDS)
     except Exception as error:
         raise UserError(f"a machine of the cluster does not do what it should: {_words(ray, error)}") from None
 
 
-def _push_rest(ray: Any, nodes: list[str], git_remote: str) -> None:
+def _on(node: str, soft: bool = False) -> Any:
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return NodeAffinitySchedulingStrategy(node, soft=soft)
+
+
+def _push_rest(ray: Any, resources: Resources, git_remote: str) -> None:
     try:
+        nodes = [*_slots(ray, resources)]
         missing = [each for words in _everywhere(ray, nodes, slot.push_rest, git_remote) for each in words]
     except UserError as error:
         missing = [str(error)]
@@ -206,17 +202,28 @@ def _place(ray: Any, resources: Resources, shared: tuple, next_task: Callable[[]
                 if reason := heard(task, event):
                     stops.set.remote(task.name, reason)
     finally:
-        for stream in running:
-            ray.cancel(stream)
-        # Each ends its training first.
-        if running:
-            ray.wait([stream.completed() for stream in running], num_returns=len(running), timeout=PATIENCE_SECONDS)
+        _cancel(ray, [*running], lambda stream: stream.completed())
+
+
+def _cancel(ray: Any, running: list[Any], end_of: Callable[[Any], Any] = lambda task: task) -> None:
+    """Have the tasks end, and wait for it: each ends its training first."""
+    for task in running:
+        ray.cancel(task)
+    if running:
+        ray.wait([end_of(task) for task in running], num_returns=len(running), timeout=PATIENCE_SECONDS)
 
 
 def _trial(task: Task, commit: str, git_remote: str, stops: Any) -> Iterator[Any]:
     import ray
 
-    yield from slot.run(task, commit, git_remote, lambda: ray.get(stops.get.remote(task.name)))
+    def reason() -> str | None:
+        try:
+            return ray.get(stops.get.remote(task.name))
+        except ray.exceptions.RayError:
+            # Gone with its machine: Ray starts another one.
+            return None
+
+    yield from slot.run(task, commit, git_remote, reason)
 
 
 def _next_event(ray: Any, stream: Any) -> Any:

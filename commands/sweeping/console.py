@@ -60,7 +60,7 @@ class Progress:
         words = f"{done} of {total} trials done"
         if left and here:
             per_hour = here / (time.monotonic() - self.start) * 3600
-            return f"{words}, {per_hour:.0f} an hour, {left} left: about {duration_words(left / per_hour * 3600)}"
+            return f"{words}, {per_hour:.0f} an hour, {left} left: {duration_words(left / per_hour * 3600)}"
         return f"{words}, {left} left" if left else words
 
     def _update(self) -> None:

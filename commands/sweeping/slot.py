@@ -12,13 +12,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import psutil
 from filelock import FileLock
 
 import commands
-from commands.sweeping.trial import COMPLETE, DIED, FAILED, TRIALS, Ended, Event, Task, run_trial
+from commands.experiments import set_params
+from commands.sweeping.dvc_process import end_dvc
+from commands.sweeping.outputs import remove_experiment
+from commands.sweeping.trial import COMPLETE, DIED, FAILED, TRIALS, Ended, Event, Task, last_error, run_trial
 from stages.process.console import warn
-from stages.process.errors import one_line
+from stages.process.errors import UserError, one_line
 from stages.tracking.store import tracking_uri
 
 CLONE = Path(commands.__file__).resolve().parents[1]
@@ -67,20 +72,43 @@ def run(task: Task, commit: str, git_remote: str, stop_reason: Callable[[], str 
         return stop_reason()
 
     with _in_the_clone():
-        if git("rev-parse", "HEAD") != commit or edited():
-            # A machine that joined later.
-            yield Ended(DIED, reason=f"{_place()} is not at commit {commit[:9]}, or differs from it")
+        # A machine that joined later may have another one.
+        if mistake := _other_code(commit):
+            yield Ended(DIED, reason=mistake)
             return
         can_pull = dvc_mistake() is None
         for event in run_trial(task, CLONE, stop, pull=can_pull):
             if isinstance(event, Ended) and event.state == COMPLETE:
-                _note_unpushed([*_unpushed(), task.name])
-                if mistake := _push(git_remote):
-                    warn(f"{task.name} is not pushed yet: {mistake}")
+                _push_with(task.name, git_remote)
             elif isinstance(event, Ended) and event.state == FAILED and can_pull and (mistake := dvc_mistake()):
                 # Not for what it was asked to do.
                 event = Ended(DIED, reason=f"DVC's remote went away: {mistake}")
             yield event
+
+
+def run_pipeline(name: str, params: dict[str, Any], commit: str, git_remote: str) -> None:
+    """Run the whole pipeline of the `commit` here as the experiment `name`, and push it; raises `UserError`."""
+    with _in_the_clone():
+        if mistake := _other_code(commit):
+            raise UserError(mistake)
+        remove_experiment(CLONE, name)
+        options = ("--temp", *(() if dvc_mistake() else ("--pull",)), "--name", name)
+        arguments = ("--wait-for-lock", "exp", "run", *options, *set_params(params))
+        process = psutil.Popen(
+            (sys.executable, "-m", "commands.sweeping.dvc_process", str(os.getpid()), *arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            said = process.communicate()[0]
+        finally:
+            end_dvc(process)
+        if process.returncode:
+            raise UserError(last_error(said))
+        _push_with(name, git_remote)
 
 
 def push_rest(git_remote: str) -> list[str]:
@@ -137,6 +165,18 @@ def _in_the_clone() -> Iterator[None]:
     TRIALS.mkdir(parents=True, exist_ok=True)
     with FileLock(TRIALS.with_name("slot.lock")):
         yield
+
+
+def _other_code(commit: str) -> str | None:
+    if git("rev-parse", "HEAD") != commit or edited():
+        return f"{_place()} is not at commit {commit[:9]}, or differs from it"
+    return None
+
+
+def _push_with(name: str, git_remote: str) -> None:
+    _note_unpushed([*_unpushed(), name])
+    if mistake := _push(git_remote):
+        warn(f"{name} is not pushed yet: {mistake}")
 
 
 def _place() -> str:

@@ -28,6 +28,7 @@ from stages.tracking.trial import EVENTS, FOLDER, STOP, TAGS, state_tag
 TRIALS = Path(".dvc/tmp/sweeps/trials")
 LOOK_SECONDS = 0.1
 COMPLETE, FAILED, STOPPED, DIED = "complete", "failed", "stopped", "died"
+KILLED = "its process was killed, or ran out of memory"
 
 
 @dataclass(frozen=True)
@@ -169,15 +170,18 @@ def _outcome(
     elif reason:
         yield Ended(STOPPED, reason=reason)
     elif code < 0 or ("began" in facts and "ended" not in facts):
-        yield Ended(DIED, reason="its process was killed, or ran out of memory")
+        yield Ended(DIED, reason=KILLED)
     else:
-        yield Ended(FAILED, reason=_said(folder / "console.log", facts.get("reason")))
+        said = last_error((folder / "console.log").read_text(encoding="utf-8", errors="replace"))
+        # In DVC's words, where the stage was killed after its training.
+        died = re.search(r"exited with -\d+$", said)
+        yield Ended(DIED, reason=KILLED) if died else Ended(FAILED, reason=one_line(facts.get("reason") or said))
 
 
-def _said(console: Path, reason: str | None) -> str:
+def last_error(console: str) -> str:
     """Return the error that the stage or DVC has printed last, on one line."""
-    text = console.read_text(encoding="utf-8", errors="replace").replace("\r", "\n")
+    text = console.replace("\r", "\n")
     said = re.findall(r"^(?:error|ERROR): (.+)", text, flags=re.MULTILINE)
     # The stage's comes first, and DVC adds that a stage has failed.
     lines = said or [line for line in text.splitlines() if line.strip()][-1:]
-    return one_line(reason or (lines[0] if lines else "DVC failed without a word"))
+    return one_line(lines[0] if lines else "DVC failed without a word")

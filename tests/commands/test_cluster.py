@@ -3,6 +3,7 @@
 Shared are a bare Git repository, a folder that is DVC's remote, and a server of MLflow.
 """
 
+import json
 import os
 import re
 import secrets
@@ -234,11 +235,27 @@ def test_whatever_dies_the_sweep_comes_to_its_total(death, tmp_path):
         print(f"{death}: {seconds:.0f} s")
 
 
+def test_repeat_goes_there_as_well(tmp_path):
+    with cluster(tmp_path) as found:
+        # A trial takes as many CPUs as the networks have threads; a node offers one.
+        found.driver.set_params({"runtime.threads": 1, "train.mlp.epochs": 1, "train.cnn.epochs": 1})
+        found.driver.commit("one thread")
+        found.driver.run("git", "push", "--quiet", "origin", "main")
+        for each in found.nodes:
+            each.run("git", "pull", "--quiet")
+        said = found.driver.run("mnist", "repeat", "--seeds", "2", **found.environment).stdout
+        assert "repeat-seed-1: done" in said
+        summary = json.loads((found.driver.folder / "reports/repeats.json").read_text())
+        assert summary["seeds"] == [0, 1]
+        assert all(len(summary[name]["training_seconds"]["values"]) == 2 for name in ("mlp", "cnn", "random_forest"))
+
+
 def test_mistakes_are_errors_before_the_first_trial(tmp_path):
     with cluster(tmp_path) as found:
         mistakes = [
             ({"MLFLOW_TRACKING_URI": ""}, "is on this machine only"),
-            ({"RAY_ADDRESS": f"127.0.0.1:{free_port()}"}, "Ray does not connect"),
+            ({"RAY_ADDRESS": f"127.0.0.1:{free_port()}"}, "Ray does not connect: [Errno 111]"),
+            ({"RAY_AUTH_TOKEN": "0" * 64}, "Ray does not connect: its token is another one"),
         ]
         for environment, words in mistakes:
             done = found.driver.run("mnist", "sweep", "grid", check=False, **{**found.environment, **environment})
