@@ -120,12 +120,10 @@ def _connect(ray: Any, address: str) -> None:
         with tempfile.TemporaryDirectory() as folder, chdir(folder):
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except Exception as error:
-        reason = "its token is another one (~/.ray/auth_token or RAY_AUTH_TOKEN)"
-        if "InvalidAuthToken" not in str(error):
-            reason = one_line(error)
         raise UserError(
-            f"--cluster {address}: Ray does not connect: {reason}\n"
-            "This machine must be one of the cluster's nodes (ray start; docs/sweeps.md)."
+            f"--cluster {address}: Ray does not connect: {one_line(error)}\n"
+            "This machine must be one of the cluster's nodes (ray start), and have its token (~/.ray/auth_token, or "
+            "RAY_AUTH_TOKEN with RAY_AUTH_MODE=token)."
         ) from None
 
 

@@ -255,7 +255,7 @@ def test_mistakes_are_errors_before_the_first_trial(tmp_path):
         mistakes = [
             ({"MLFLOW_TRACKING_URI": ""}, "is on this machine only"),
             ({"RAY_ADDRESS": f"127.0.0.1:{free_port()}"}, "Ray does not connect: [Errno 111]"),
-            ({"RAY_AUTH_TOKEN": "0" * 64}, "Ray does not connect: its token is another one"),
+            ({"RAY_AUTH_TOKEN": "0" * 64}, "and have its token (~/.ray/auth_token"),
         ]
         for environment, words in mistakes:
             done = found.driver.run("mnist", "sweep", "grid", check=False, **{**found.environment, **environment})
