@@ -4,11 +4,14 @@ python -m commands.sweeping.dvc_process PID exp run …
 """
 
 import os
+import subprocess
 import sys
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from signal import SIGINT
+from typing import Any
 
 import psutil
 
@@ -28,6 +31,19 @@ def main() -> None:
     from dvc.cli import main as dvc
 
     sys.exit(dvc(arguments))
+
+
+def start_dvc(clone: Path, *arguments: str, **options: Any) -> psutil.Popen:
+    """Start DVC in the clone; its errors go where its output does. `options` are those of `subprocess.Popen`."""
+    return psutil.Popen(
+        (sys.executable, "-m", "commands.sweeping.dvc_process", str(os.getpid()), *arguments),
+        cwd=clone,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
+        # The terminal's Ctrl-C reaches the one that started it alone, which ends this in order.
+        start_new_session=True,
+        **options,
+    )
 
 
 def end_dvc(dvc: psutil.Process) -> None:

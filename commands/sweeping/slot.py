@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 from filelock import FileLock
 
 import commands
 from commands.experiments import set_params
-from commands.sweeping.dvc_process import end_dvc
+from commands.sweeping.dvc_process import end_dvc, start_dvc
 from commands.sweeping.outputs import remove_experiment
 from commands.sweeping.trial import COMPLETE, DIED, FAILED, TRIALS, Ended, Event, Task, last_error, run_trial
 from stages.process.console import warn
@@ -94,14 +93,7 @@ def run_pipeline(name: str, params: dict[str, Any], commit: str, git_remote: str
         remove_experiment(CLONE, name)
         options = ("--temp", *(() if dvc_mistake() else ("--pull",)), "--name", name)
         arguments = ("--wait-for-lock", "exp", "run", *options, *set_params(params))
-        process = psutil.Popen(
-            (sys.executable, "-m", "commands.sweeping.dvc_process", str(os.getpid()), *arguments),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        process = start_dvc(CLONE, *arguments, stdout=subprocess.PIPE, text=True)
         try:
             said = process.communicate()[0]
         finally:

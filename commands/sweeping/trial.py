@@ -7,18 +7,14 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from commands.experiments import set_params
-from commands.sweeping.dvc_process import end_dvc
+from commands.sweeping.dvc_process import end_dvc, start_dvc
 from commands.sweeping.outputs import Outputs, remove_experiment
 from stages.process.errors import UserError, one_line
 from stages.tracking.record import FINISHED
@@ -95,16 +91,7 @@ def run_trial(
     told: list[dict[str, Any]] = []
     reason = None
     with open(folder / "console.log", "wb") as console:
-        process = psutil.Popen(
-            (sys.executable, "-m", "commands.sweeping.dvc_process", str(os.getpid()), *arguments),
-            cwd=clone,
-            env={**os.environ, FOLDER: str(folder.resolve())},
-            stdin=subprocess.DEVNULL,
-            stdout=console,
-            stderr=subprocess.STDOUT,
-            # The terminal's Ctrl-C reaches the sweep alone, which ends this in order.
-            start_new_session=True,
-        )
+        process = start_dvc(clone, *arguments, env={**os.environ, FOLDER: str(folder.resolve())}, stdout=console)
     try:
         events, ending = _new_events(folder / EVENTS), False
         while not ending:
