@@ -15,7 +15,7 @@ from stages.learners.classifier import Classifier
 from stages.learners.loading import load_classifier
 from stages.learners.models import ALL_MODELS, Model
 from stages.params.views import EvaluateParams, load_params, locked_stage
-from stages.paths import METRICS
+from stages.paths import METRICS, PREPARED
 from stages.process.errors import UserError
 
 
@@ -39,10 +39,13 @@ class Trained:
 def load_trained(info: DatasetInfo, models: Iterable[Model] = ALL_MODELS) -> list[Trained]:
     """Load the `models` of models/, which learnt the data that `info` tells of; Keras only where one needs it.
 
-    Raises `UserError` where one of them is not there, or is for images of another size or for other classes.
+    Raises `UserError` where one of them is not there, has learnt other data, or is for images of another size or for
+    other classes.
     """
     models = [*models]
     check_there(models)
+    for model in models:
+        _check_data(model)
     start_for(models)
     trained = [Trained(model, load_classifier(model.file), info.deskew) for model in models]
     for each in trained:
@@ -65,6 +68,14 @@ def start_for(models: Iterable[Model]) -> None:
         # It prints the arithmetic for the log of a training.
         with redirect_stdout(StringIO()):
             start_keras(load_params(EvaluateParams).params.runtime)
+
+
+def _check_data(model: Model) -> None:
+    """Raise `UserError` where dvc.lock says that the model has learnt other data than data/prepared has now."""
+    locked = locked_stage(model.stage, file_md5(model.file)) or {"deps": []}
+    learnt = [dependency["md5"] for dependency in locked["deps"] if dependency["path"] == PREPARED.as_posix()]
+    if learnt and locked_stage("preprocess", learnt[0]) is None:
+        raise UserError(f"{model.file}: has learnt other data than data/prepared has now\nTrain it: uv run dvc repro")
 
 
 def _check_fit(trained: Trained, info: DatasetInfo) -> None:

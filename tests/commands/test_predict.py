@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from ruamel.yaml import YAML
 
 from commands.__main__ import main
 from tests.conftest import Clone
@@ -50,6 +51,17 @@ def mnist(reproduced: Clone, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 
 
 FOREST = ("--model", "random_forest")
+
+
+def test_models_of_other_data_are_refused(without_store, pictures):
+    lock = without_store.folder / "dvc.lock"
+    content = YAML().load(lock)
+    # As after an edit of `preprocess` and `dvc repro preprocess`.
+    content["stages"]["preprocess"]["outs"][0]["md5"] = f"{'0' * 32}.dir"
+    YAML().dump(content, lock)
+    done = without_store.run("mnist", "predict", *FOREST, str(pictures / "3.png"), check=False)
+    assert done.returncode == 1
+    assert "models/random_forest.skops: has learnt other data than data/prepared has now" in done.stdout
 
 
 def test_each_model_and_the_champion_say_what_a_picture_is(reproduced, pictures):
