@@ -17,10 +17,19 @@ from typing import Any
 from filelock import FileLock
 
 import commands
-from commands.experiments import set_params
-from commands.sweeping.dvc_process import end_dvc, start_dvc
-from commands.sweeping.outputs import remove_experiment
-from commands.sweeping.trial import COMPLETE, DIED, FAILED, TRIALS, Ended, Event, Task, last_error, run_trial
+from commands.sweeping.dvc_process import end_dvc
+from commands.sweeping.trial import (
+    COMPLETE,
+    DIED,
+    FAILED,
+    TRIALS,
+    Ended,
+    Event,
+    Task,
+    last_error,
+    run_trial,
+    start_experiment,
+)
 from stages.process.console import warn
 from stages.process.errors import UserError, one_line
 from stages.tracking.store import tracking_uri
@@ -90,10 +99,8 @@ def run_pipeline(name: str, params: dict[str, Any], commit: str, git_remote: str
     with _in_the_clone():
         if mistake := _other_code(commit):
             raise UserError(mistake)
-        remove_experiment(CLONE, name)
-        options = ("--temp", *(() if dvc_mistake() else ("--pull",)), "--name", name)
-        arguments = ("--wait-for-lock", "exp", "run", *options, *set_params(params))
-        process = start_dvc(CLONE, *arguments, stdout=subprocess.PIPE, text=True)
+        can_pull = dvc_mistake() is None
+        process = start_experiment(CLONE, name, params, pull=can_pull, stdout=subprocess.PIPE, text=True)
         try:
             said = process.communicate()[0]
         finally:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from commands.experiments import set_params
 from commands.sweeping.dvc_process import end_dvc, start_dvc
 from commands.sweeping.outputs import Outputs, remove_experiment
@@ -80,18 +82,17 @@ def run_trial(
     closed or an exception goes through it. Either way none of its processes is left. With `pull` DVC looks in its
     remote, too, for data and earlier results.
     """
-    remove_experiment(clone, task.name)
     folder = clone / TRIALS / task.name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / TAGS).write_text(json.dumps(task.tags), encoding="utf-8")
-    # Another DVC may be at work here: the one that keeps what the last trial has made, or the user's.
-    options = ("--temp", *(("--pull",) if pull else ()), "--name", task.name)
-    arguments = ("--wait-for-lock", "exp", "run", *options, *set_params(task.params), task.stage)
     told: list[dict[str, Any]] = []
     reason = None
     with open(folder / "console.log", "wb") as console:
-        process = start_dvc(clone, *arguments, env={**os.environ, FOLDER: str(folder.resolve())}, stdout=console)
+        environment = {**os.environ, FOLDER: str(folder.resolve())}
+        process = start_experiment(
+            clone, task.name, task.params, task.stage, pull=pull, env=environment, stdout=console
+        )
     try:
         events, ending = _new_events(folder / EVENTS), False
         while not ending:
@@ -117,6 +118,20 @@ def run_trial(
     # Not that of one that failed: what it printed may be wanted.
     if code == 0 or reason:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def start_experiment(
+    clone: Path, name: str, params: dict[str, Any], *stages: str, pull: bool, **options: Any
+) -> psutil.Popen:
+    """Start DVC with the experiment, of all stages or of these; it replaces an earlier one of that name.
+
+    With `pull` DVC looks in its remote, too. `options` are those of `start_dvc`.
+    """
+    remove_experiment(clone, name)
+    pulled = ("--pull",) if pull else ()
+    # Another DVC may be at work here: the one that keeps what the last trial has made, or the user's.
+    command = ("--wait-for-lock", "exp", "run", "--temp", *pulled, "--name", name, *set_params(params), *stages)
+    return start_dvc(clone, *command, **options)
 
 
 def _trained(told: list[dict[str, Any]]) -> Trained:

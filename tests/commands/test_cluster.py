@@ -230,8 +230,6 @@ def test_whatever_dies_the_sweep_comes_to_its_total(death, tmp_path):
         UNDISTURBED.update(by_trees)
         names = found.driver.run("dvc", "exp", "list", "--names-only").stdout.split()
         assert sorted(names) == [f"grid-{number:04d}" for number in range(len(TREES))]
-        # Any machine gets a model by the name of its experiment.
-        found.driver.run("dvc", "exp", "apply", "grid-0000", "--force", check=False)
         print(f"{death}: {seconds:.0f} s")
 
 
