@@ -19,10 +19,11 @@ BLUE, ORANGE, GREY = "#0072b2", "#e69f00", "#d0d0d0"
 # More classes than that have no number, name or panel of their own in a figure.
 MOST_CLASSES = 20
 # Inches from one image to the next, and the characters of a caption that fit between.
-TILE, CAPTION = 1.2, 16
-plt.rcParams.update(
-    {"figure.dpi": 110, "savefig.bbox": "tight", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
-)
+TILE, CAPTION = 0.95, 16
+# Inches of the title above images, of each of its characters, and below the images.
+TITLE, CHARACTER, FOOT = 0.4, 0.09, 0.1
+# No figure is cropped to what is on it: that draws it twice.
+plt.rcParams.update({"figure.dpi": 110, "font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
 
 
 def draw_tiles(
@@ -45,7 +46,9 @@ def draw_tiles(
         captions = [textwrap.fill(caption, CAPTION) for caption in captions]
     lines = 1 + max((caption.count("\n") for caption in captions), default=0)
     gap, head = width / 8, lines * height / 4 if captions else height / 8
-    figure, axis = plt.subplots(figsize=(columns * TILE, rows * TILE * (height + head) / (width + gap) + 0.4))
+    tall = rows * TILE * (height + head) / (width + gap) + TITLE + FOOT
+    figure = plt.figure(figsize=(max(columns * TILE, CHARACTER * len(title)), tall))
+    axis = figure.add_axes((0, FOOT / tall, 1, 1 - (TITLE + FOOT) / tall))
     axis.axis("off")
     # Large ones are drawn smaller than they are.
     drawn = "nearest" if height <= TILE * plt.rcParams["figure.dpi"] / 2 else "antialiased"
@@ -61,7 +64,7 @@ def draw_tiles(
             axis.text(
                 left + width / 2, top + head - height / 20, captions[index], ha="center", va="bottom", fontsize=7.5
             )
-    axis.set(xlim=(0, columns * (width + gap) - gap), ylim=(rows * (height + head), 0), aspect="equal")
+    axis.set(xlim=(-gap / 2, columns * (width + gap) - gap / 2), ylim=(rows * (height + head), 0), aspect="equal")
     if not count:
         axis.text(0.5, 0.5, "none", ha="center", va="center", transform=axis.transAxes)
     axis.set_title(title, fontsize=11)

@@ -1,7 +1,7 @@
-"""Stages and `mnist` in a copy of a process that has loaded their packages: seconds less for each of a hundred starts.
+"""Stages, `mnist` and `dvc` in a copy of a process that has loaded their packages: seconds less for each of many starts.
 
 The copy has the clone's folder and code, arguments and environment, as a new process has. What depends on how a process
-starts (signals, the order of imports) takes a new one: `Clone.start`, and DVC, which starts its stages itself.
+starts (signals, the order of imports) takes a new one: `Clone.start`, and a stage that DVC starts.
 """
 
 import atexit
@@ -15,7 +15,7 @@ from pathlib import Path
 
 # None that starts a thread, which a copy would not have.
 PACKAGES = [
-    "PIL.Image", "cv2", "dvc.api", "dvc.repo.experiments", "mlflow.artifacts", "mlflow.pyfunc", "pandas", "requests",
+    "PIL.Image", "cv2", "dvc.api", "dvc.cli.parser", "dvc.repo.experiments", "mlflow.artifacts", "mlflow.pyfunc", "pandas", "requests",
     "mlflow.store.model_registry.sqlalchemy_store", "mlflow.store.tracking.sqlalchemy_store", "pydantic",
     "rich.progress", "ruamel.yaml", "scipy.stats", "sklearn.datasets", "sklearn.ensemble", "sklearn.model_selection",
 ]  # fmt: skip
@@ -24,9 +24,9 @@ _copies.set_forkserver_preload(PACKAGES)
 
 
 def module_of(command: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the module that `command` runs with its arguments, and nothing where that is none of the project's."""
-    if command[0] == "mnist":
-        return "commands", *command[1:]
+    """Return the module that `command` runs with its arguments, and nothing where it is another kind of command."""
+    if command[0] in ("mnist", "dvc"):
+        return {"mnist": "commands", "dvc": "dvc"}[command[0]], *command[1:]
     return command[2:] if command[:2] == ("python", "-m") and command[2].startswith("stages.") else ()
 
 
