@@ -83,7 +83,7 @@ def _print_addresses(server: str) -> str:
             latest = latest_runs()
         view = latest and share_view(latest[1])
     except Exception as error:
-        raise UserError(f"{server}: no answer from MLflow: {one_line(error)}") from None
+        raise UserError(f"{tracking_uri()}: no answer from MLflow: {one_line(error)}") from None
     if latest is None:
         first = f"{server}/#/experiments?{WORKFLOW}"
         print(f"MLflow:                  {first}", flush=True)

@@ -225,14 +225,6 @@ def test_an_edit_trains_what_depends_on_it_and_going_back_trains_nothing(checked
     assert run.data.tags["git.dirty"] == "true"
     assert "+    n_estimators: 3" in mlflow.artifacts.load_text(f"{run.info.artifact_uri}/git.diff")
 
-    # A forced repeat is a proof, not a second identity: the same bytes, tied to the first run.
-    lock = (clone.folder / "dvc.lock").read_bytes()
-    assert ran(clone.run("dvc", "repro", "--force", "--single-item", stage).stdout) == [stage]
-    assert (clone.folder / "dvc.lock").read_bytes() == lock
-    repeat, first = runs(clone)["random-forest"]
-    assert repeat.data.tags["dvc.repeat_of"] == first.info.run_id == run.info.run_id
-    assert "dvc.model_md5" not in repeat.data.tags
-
     # A mistake loses nothing, and going back trains nothing.
     clone.set_params({"train.random_forest.n_estimators": -1})
     refused = clone.run(*command, check=False)

@@ -165,3 +165,14 @@ def test_two_clones_fill_the_stores_of_a_team_and_a_third_one_gets_all_of_it(tmp
         (his,) = client.search_runs([experiment.experiment_id], f"tags.`dvc.model_md5` = '{md5}'")
         carol.run("mnist", "checkout", his.info.run_id, str(tmp_path / "his"), MLFLOW_TRACKING_URI=uri, HOME=str(home))
         assert file_md5(tmp_path / "his/models/mlp.keras") == md5
+
+
+@pytest.mark.parametrize(
+    ("command", "words"), [("publish", "MLflow did not take all"), ("ui", "no answer from MLflow")]
+)
+def test_a_database_that_is_away_is_said_before_patience_ends(without_store, command, words):
+    uri = f"postgresql://mlflow:{PASSWORD}@127.0.0.1:9/mlflow"
+    done = without_store.run("timeout", "60", "mnist", command, check=False, MLFLOW_TRACKING_URI=uri)
+    assert done.returncode == 1, done.stdout
+    assert f"postgresql://127.0.0.1:9/mlflow: {words}" in done.stdout
+    assert PASSWORD not in done.stdout

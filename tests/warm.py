@@ -1,4 +1,4 @@
-"""Stages, `mnist` and `dvc` in a copy of a process that has loaded their packages: seconds less for each of many starts.
+"""Stages, `mnist` and `dvc` in a copy of a process that has loaded their packages: seconds less for each start.
 
 The copy has the clone's folder and code, arguments and environment, as a new process has. What depends on how a process
 starts (signals, the order of imports) takes a new one: `Clone.start`, and a stage that DVC starts.
@@ -15,9 +15,10 @@ from pathlib import Path
 
 # None that starts a thread, which a copy would not have.
 PACKAGES = [
-    "PIL.Image", "cv2", "dvc.api", "dvc.cli.parser", "dvc.repo.experiments", "mlflow.artifacts", "mlflow.pyfunc", "pandas", "requests",
-    "mlflow.store.model_registry.sqlalchemy_store", "mlflow.store.tracking.sqlalchemy_store", "pydantic",
-    "rich.progress", "ruamel.yaml", "scipy.stats", "sklearn.datasets", "sklearn.ensemble", "sklearn.model_selection",
+    "PIL.Image", "cv2", "dvc.api", "dvc.cli.parser", "dvc.repo.experiments", "matplotlib.pyplot", "mlflow.artifacts",
+    "mlflow.pyfunc", "mlflow.store.model_registry.sqlalchemy_store", "mlflow.store.tracking.sqlalchemy_store",
+    "pandas", "pydantic", "requests", "rich.progress", "ruamel.yaml", "scipy.stats", "sklearn.datasets",
+    "sklearn.ensemble", "sklearn.model_selection", "skops.io",
 ]  # fmt: skip
 _copies = multiprocessing.get_context("forkserver")
 _copies.set_forkserver_preload(PACKAGES)

@@ -97,6 +97,11 @@ def connect() -> Any:
     # Advice for the one who writes the logging code, not for the one who runs it.
     warnings.filterwarnings("ignore", module=r"mlflow\.")
     mlflow.set_tracking_uri(tracking_uri())
+    if not is_server(tracking_uri()) and not _database():
+        from mlflow.store.db import utils
+
+        # No setting bounds it: with a database that is away each call would take 100 s.
+        utils.MAX_RETRY_COUNT = 1
     _make_database(mlflow)
     if _database() == main_repository() / "mlflow.db":
         follow_the_clone(_database())

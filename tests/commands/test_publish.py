@@ -5,6 +5,7 @@ import shutil
 import mlflow
 import pytest
 
+from tests.conftest import Clone
 from tests.project import MODELS, metrics
 from tests.servers import mlflow_server
 
@@ -28,7 +29,7 @@ def test_a_fresh_server_gets_each_model_once(without_store, tmp_path_factory):
     with mlflow_server(tmp_path_factory.mktemp("server")) as port:
         uri = f"http://127.0.0.1:{port}"
         # From a folder inside, as a user may.
-        done = without_store.run("bash", "-c", "cd reports && mnist publish", MLFLOW_TRACKING_URI=uri)
+        done = Clone(without_store.folder / "reports").run(*PUBLISH, MLFLOW_TRACKING_URI=uri)
         assert "3 of 3 runs made or completed" in done.stdout
         first = contents(uri)
         assert sorted(name for name, _ in first) == sorted(MODELS.values())

@@ -3,6 +3,7 @@
 import argparse
 import json
 import shlex
+import shutil
 import socket
 import sys
 import time
@@ -96,7 +97,8 @@ def test_ui_names_a_port_that_is_taken(clone):
     assert "Traceback" not in done.stdout
 
 
-def test_ui_says_when_there_is_nothing_to_compare(clone):
+def test_ui_says_when_there_is_nothing_to_compare(clone, empty_store):
+    shutil.copyfile(empty_store, clone.folder / "mlflow.db")
     server = clone.start("mnist", "ui", "--no-browser", "--port", str(free_port()))
     try:
         assert any("/#/experiments?workflowType=machine_learning" in line for line in server.stdout)

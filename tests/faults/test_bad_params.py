@@ -25,7 +25,7 @@ pytestmark = pytest.mark.faults
 
 TEXT = (PROJECT / "params.yaml").read_text(encoding="utf-8")
 KEYS = all_keys(Params)
-EXAMPLES = ("examples", [pytest.param(100, id="few"), pytest.param(1_000, id="many", marks=pytest.mark.long)])
+EXAMPLES = ("examples", [pytest.param(50, id="few"), pytest.param(1_000, id="many", marks=pytest.mark.long)])
 # They make a folder where anything runs what they name.
 OBJECTS = [
     "!!python/object/apply:os.mkdir [executed]",

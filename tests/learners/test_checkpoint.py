@@ -48,8 +48,11 @@ def run(checkpoint=None, seed: int = 0, kill_after: int | None = None, **changes
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"test_time_shift": 1}, {"weights": "best", "early_stopping_patience": 1}],
-    ids=["last weights", "shifts", "best weights, early stopping"],
+    [
+        pytest.param({}, id="last weights", marks=pytest.mark.long),
+        pytest.param({"test_time_shift": 1}, id="shifts", marks=pytest.mark.long),
+        pytest.param({"weights": "best", "early_stopping_patience": 1}, id="best weights, early stopping"),
+    ],
 )
 def test_it_ends_as_an_unbroken_one(changes, tmp_path):
     weights, history, kept, told = run(**changes)

@@ -65,8 +65,8 @@ def test_a_run_that_goes_on_gets_what_is_new(clone):
 @pytest.mark.parametrize(
     ("make", "after"),
     [
-        pytest.param(training, False, id="of a training, before"),
         pytest.param(training, True, id="of a training, after"),
+        pytest.param(training, False, id="of a training, before", marks=pytest.mark.long),
         # The calls are those of a training, which is broken off at each of them above, and the champion's.
         pytest.param(evaluation, False, id="from files, before", marks=pytest.mark.long),
         pytest.param(evaluation, True, id="from files, after", marks=pytest.mark.long),
