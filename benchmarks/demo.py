@@ -33,10 +33,10 @@ def drawing(random: np.random.Generator) -> bytes:
 
 
 def photo(random: np.random.Generator) -> bytes:
-    """Return a picture of a digit on paper, as large as the page sends one: JPEG, 1000x750."""
-    light = np.linspace(170, 240, 1000)[None, :] + random.normal(0, 4, (750, 1000))
+    """Return a picture of a digit on paper, as large as the page sends one: JPEG, 800x600."""
+    light = np.linspace(170, 240, 800)[None, :] + random.normal(0, 4, (600, 800))
     picture = Image.fromarray(light.clip(0, 255).astype(np.uint8))
-    ImageDraw.Draw(picture).line([(500, 190), (490, 560)], fill=50, width=44)
+    ImageDraw.Draw(picture).line([(400, 152), (392, 448)], fill=50, width=35)
     file = BytesIO()
     picture.convert("RGB").save(file, "JPEG")
     return file.getvalue()

@@ -8,8 +8,7 @@ from stages.fingerprints import file_md5, folder_md5
 from stages.learners.models import ALL_MODELS
 from stages.process.errors import UserError, one_line, without_credentials
 from stages.process.provenance import main_repository
-from stages.tracking.champion import MODEL_MD5
-from stages.tracking.identity import REPEAT_OF
+from stages.tracking.champion import MODEL_MD5, REPEAT_OF
 from stages.tracking.runs import DIFF
 from stages.tracking.store import connect, tracking_uri
 

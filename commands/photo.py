@@ -45,19 +45,16 @@ def digit_steps(picture: Image.Image, dataset: str, size: tuple[int, int]) -> di
     last is black, and its words are `NO_INK`.
     """
     whole = _opaque(picture)
-    picture = part = _sheet(whole)
+    small = _thumbnail(whole)
+    part = _sheet(whole, small)
     while True:
-        colours, paper = _shrunk(part)
+        colours, paper = _pixels(small if part is whole else _thumbnail(part))
         ink, digit = find_ink(colours, paper)
         around = _around(digit, part.size)
         if max(around[2] - around[0], around[3] - around[1]) > CLOSE * max(part.size) or max(part.size) < SMALL:
             break
         part = part.crop(around)
-    steps = {
-        "the picture": np.asarray(_thumbnail(whole)),
-        "the part around the digit": colours,
-        "light evened out": _bytes(ink),
-    }
+    steps = {"the picture": np.asarray(small), "the part around the digit": colours, "light evened out": _bytes(ink)}
     if not digit.any():
         return {**steps, NO_INK: np.zeros(size, np.uint8)}
     near = cv2.dilate(digit.astype(np.uint8), np.ones((3, 3), np.uint8))
@@ -96,19 +93,18 @@ def _opaque(picture: Image.Image) -> Image.Image:
     return Image.alpha_composite(below, picture).convert("RGB")
 
 
-def _sheet(picture: Image.Image) -> Image.Image:
-    """Return the picture in RGBA, where transparent is what lies around a light sheet with dark ink, if there is one.
+def _sheet(picture: Image.Image, small: Image.Image) -> Image.Image:
+    """Return the picture itself, or in RGBA, where transparent is what lies around a light sheet with dark ink.
 
     It must be one light piece without large dents, and have something dark on it and all around it.
     """
-    whole = picture.convert("RGBA")
-    if even_ground(*_shrunk(whole)) is not None:
-        return whole
-    grey = cv2.GaussianBlur(np.asarray(_thumbnail(picture).convert("L")), (0, 0), 1.5)
+    if even_ground(*_pixels(small)) is not None:
+        return picture
+    grey = cv2.GaussianBlur(np.asarray(small.convert("L")), (0, 0), 1.5)
     _, light = cv2.threshold(grey, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(light)
     if len(stats) < 2:
-        return whole
+        return picture
     piece = labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
     outlines, _ = cv2.findContours(piece.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     hull = cv2.fillConvexPoly(np.zeros_like(grey), cv2.convexHull(np.concatenate(outlines)), 1)
@@ -117,7 +113,8 @@ def _sheet(picture: Image.Image) -> Image.Image:
     edge = np.concatenate([piece[0], piece[-1], piece[:, 0], piece[:, -1]])
     dark = 1 - light[inside].mean() if inside.any() else 0
     if edge.mean() > 0.15 or piece.mean() < 0.2 or piece.sum() < 0.88 * hull.sum() or not 0.001 < dark < 0.3:
-        return whole
+        return picture
+    whole = picture.convert("RGBA")
     whole.putalpha(Image.fromarray(inside.astype(np.uint8) * 255).resize(picture.size))
     return whole
 
@@ -128,10 +125,11 @@ def _thumbnail(picture: Image.Image) -> Image.Image:
     return picture.resize([max(1, round(scale * side)) for side in picture.size], Image.Resampling.BOX, reducing_gap=2)
 
 
-def _shrunk(picture: Image.Image) -> tuple[np.ndarray, np.ndarray]:
+def _pixels(picture: Image.Image) -> tuple[np.ndarray, np.ndarray]:
     """Return the picture, uint8 (height, width, 3), and where it is paper, bool (height, width)."""
-    pixels = np.asarray(_thumbnail(picture))
-    return pixels[..., :3], pixels[..., 3] > 250
+    pixels = np.asarray(picture)
+    paper = pixels[..., 3] > 250 if pixels.shape[2] == 4 else np.ones(pixels.shape[:2], bool)
+    return pixels[..., :3], paper
 
 
 def _around(digit: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from stages.fingerprints import file_md5
-from stages.tracking.champion import GATE, logged_model
-from stages.tracking.identity import EVALUATION, LOGGED_ARTIFACTS, LOGGED_IMAGES, REPEAT_OF, log_metrics
+from stages.tracking.champion import GATE, REPEAT_OF, logged_model
+from stages.tracking.identity import EVALUATION, LOGGED_ARTIFACTS, LOGGED_IMAGES, log_metrics
 from stages.tracking.record import SYSTEM
 from stages.tracking.store import connect, search_runs
 

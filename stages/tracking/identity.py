@@ -4,11 +4,10 @@ import tempfile
 from typing import Any
 
 from stages.learners.models import ALL_MODELS
-from stages.tracking.champion import GATE, MODEL_MD5, choose_champion, logged_model
+from stages.tracking.champion import GATE, MODEL_MD5, REPEAT_OF, choose_champion, logged_model
 from stages.tracking.notes import add_note
 from stages.tracking.store import NEWEST, connect, first_run, search_runs
 
-REPEAT_OF = "dvc.repeat_of"
 # Tag of a run: the md5 of the metrics and figures of its evaluation.
 EVALUATION = "dvc.evaluation_md5"
 # By these tags MLflow's pages know that there are images, and that an artifact is a table.

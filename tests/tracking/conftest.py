@@ -75,9 +75,9 @@ def write_reports(model: Model) -> None:
         Image.new("L", (4, 4), len(name)).save(model.reports / f"{name}.png")
 
 
-def training(model: Model = MLP, status: str = records.FINISHED, **state: object) -> Path:
+def training(model: Model = MLP, status: str = records.FINISHED, info: DatasetInfo = INFO, **state: object) -> Path:
     """Make the record of a training that ended so."""
-    record = begin_record(model, PARAMS, INFO, TRAINING)
+    record = begin_record(model, PARAMS, info, TRAINING)
     records.update(record, tags={"runtime.device": "cpu"}, **state)
     for epoch in (1, 2, 3):
         records.append(record, epoch, {"val_accuracy": 1 - 1 / (1 + epoch), "val_loss": 1 / epoch})
@@ -87,9 +87,9 @@ def training(model: Model = MLP, status: str = records.FINISHED, **state: object
     return record
 
 
-def evaluation(model: Model = MLP) -> Path:
+def evaluation(model: Model = MLP, info: DatasetInfo = INFO) -> Path:
     """Make the record of the model that lies here and of its evaluation."""
-    return record_from_files(model, INFO, TRAINING, {"predict_1_image_seconds": 0.01})
+    return record_from_files(model, info, TRAINING, {"predict_1_image_seconds": 0.01})
 
 
 def published(model_name: str | None = None) -> list[dict]:

@@ -3,18 +3,20 @@
 import json
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 
 import mlflow
 import numpy as np
 import pytest
 
+from stages.dataset.prepared import save_info
 from stages.learners.models import CNN, MLP
-from stages.paths import METRICS
+from stages.paths import METRICS, PREPARED
 from stages.tracking.identity import latest_runs
 from stages.tracking.publish import publish_all
 from stages.tracking.store import connect
 from tests.project import MODELS, client, metrics, runs
-from tests.tracking.conftest import evaluation, training, values
+from tests.tracking.conftest import INFO, evaluation, training, values
 
 
 def test_the_champion_is_the_best_on_the_validation_images_and_predicts(reproduced):
@@ -66,3 +68,20 @@ def test_a_model_that_misses_its_minimum_loses_the_alias_until_it_meets_it_again
     METRICS.write_text(json.dumps({MLP.name: values(0.9)}))
     publish_all([evaluation()])
     assert registry.get_model_version_by_alias("digits", "champion").run_id == run.info.run_id
+
+
+def test_the_same_images_under_another_name_have_a_champion_of_their_own(clone):
+    publish_all([training(), evaluation()])
+    registry = connect().MlflowClient()
+    copied = replace(INFO, requested="copied", dataset="copied")
+    save_info(PREPARED, copied)
+    # The second training makes the model of the first: its run is a repeat.
+    publish_all([training(info=copied), evaluation(info=copied)])
+    first, copy = (registry.get_model_version_by_alias(name, "champion") for name in ("digits", "copied"))
+    assert copy.tags["dvc.model_md5"] == first.tags["dvc.model_md5"]
+    assert copy.tags["dvc.data_md5"] != first.tags["dvc.data_md5"]
+    assert copy.run_id == first.run_id
+    METRICS.write_text(json.dumps({MLP.name: {**values(0.9), "gate_passed": False}}))
+    publish_all([evaluation(info=copied)])
+    with pytest.raises(mlflow.exceptions.MlflowException, match="champion"):
+        registry.get_model_version_by_alias("copied", "champion")

@@ -62,9 +62,14 @@ def test_a_setting_behind_the_database_is_no_part_of_its_name(monkeypatch, tmp_p
     assert (tmp_path / "mlflow.db").exists()
 
 
+def files(clone: Path) -> list[Path]:
+    # MLflow writes this one beside a champion that it loads, as another test may do meanwhile.
+    return sorted(path for path in clone.rglob("mlartifacts/**/*") if path.name != "registered_model_meta")
+
+
 def test_a_clone_that_is_copied_keeps_its_artifacts_to_itself(audit, tmp_path):
     original, copy = Path(audit.folder), copy_of(audit, tmp_path / "a copy")
-    before = sorted(original.rglob("mlartifacts/**/*"))
+    before = files(original)
     copy.run(*FOREST)
     locations = [run.info.artifact_uri for of_name in runs(copy).values() for run in of_name]
     locations += [client(copy).get_experiment_by_name("digits").artifact_location]
@@ -74,7 +79,7 @@ def test_a_clone_that_is_copied_keeps_its_artifacts_to_itself(audit, tmp_path):
     mlflow.set_tracking_uri(f"sqlite:///{copy.folder / 'mlflow.db'}")
     loaded = mlflow.artifacts.download_artifacts(f"models:/digits/{champion.version}")
     assert Path(loaded).is_relative_to(copy.folder)
-    assert sorted(original.rglob("mlartifacts/**/*")) == before
+    assert files(original) == before
 
 
 @pytest.mark.faults
