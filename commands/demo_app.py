@@ -18,6 +18,7 @@ from jinja2 import Environment
 from PIL import Image
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect
 
 from commands.demo_answers import Answers
 from commands.photo import BOXES, drawn_digit
@@ -105,6 +106,8 @@ async def _body(request: Request) -> bytes:
             return await request.body()
     except TimeoutError:
         raise HTTPException(408, f"the picture took longer than {PATIENCE} seconds") from None
+    except ClientDisconnect:
+        raise HTTPException(400, "the picture broke off") from None
 
 
 def _image(answers: Answers, kind: str, content: bytes, resize: str) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import os
 import shutil
 import signal
@@ -479,6 +480,22 @@ def test_twenty_at_once_are_all_answered_with_bad_ones_among_them(url: str):
     wanted = [200, 422, 200, 413]
     assert found == [[wanted[number % 4]] * 3 for number in range(20)]
     assert requests.get(url, timeout=10).ok
+
+
+def test_an_upload_that_breaks_off_is_no_error_of_the_server(url: str):
+    told, logger, handler = [], logging.getLogger("uvicorn.error"), logging.Handler()
+    handler.emit = told.append
+    logger.addHandler(handler)
+    try:
+        with socket.create_connection(("127.0.0.1", urlsplit(url).port)) as connection:
+            connection.sendall(b"POST /predict/picture HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\nx")
+            # It has begun to wait for the rest.
+            time.sleep(0.3)
+        assert requests.get(url, timeout=10).ok
+        time.sleep(0.3)
+    finally:
+        logger.removeHandler(handler)
+    assert told == []
 
 
 def test_attribution_is_that_of_the_report_and_covering_finds_the_ink(loaded: Answers):
