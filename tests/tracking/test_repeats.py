@@ -3,9 +3,10 @@
 from stages.fingerprints import file_md5
 from stages.learners.models import MLP
 from stages.tracking import record as records
+from stages.tracking.notes import NOTE, add_note
 from stages.tracking.publish import publish_all
 from stages.tracking.repeats import record_repeats, training_seconds
-from stages.tracking.store import connect
+from stages.tracking.store import connect, search_runs
 from tests.tracking.conftest import published, training
 
 SUMMARY = {"mlp": {"test_accuracy": {"mean": 0.91, "std": 0.01, "values": [0.9, 0.92]}}}
@@ -17,9 +18,13 @@ def test_it_stands_once_beside_the_trainings(clone, monkeypatch):
     publish_all(records.waiting())
     for _ in range(2):
         assert record_repeats("repeat", [0, 1], SUMMARY)
+        (run,) = search_runs("tags.repeats = 'repeat'")
+        add_note(run.info.run_id, "As good as the last one.")
     (trained,), (together,) = published("mlp"), published("repeat: 2 seeds")
     assert trained["tags"]["dvc.experiment"] == "repeat-seed-1"
     assert together["status"] == "FINISHED"
+    own, users = together["tags"][NOTE].split("\n\n")
+    assert (own, users) == ("Mean and standard deviation over runtime.seed 0 to 1.", "As good as the last one.")
     assert together["metrics"] == {
         "mlp.test_accuracy": [(0, 0.9), (1, 0.92)],
         "mlp.test_accuracy.mean": [(0, 0.91)],
