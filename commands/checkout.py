@@ -23,7 +23,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "checkout",
         help="bring back the code, params, data and model of a run",
         description="Put the code, params, data and model of a run into a new folder: the run's commit and its "
-        "diff from Git, data and model from DVC's cache (made again where they are not in it). "
+        "diff from Git, data and model from DVC's cache or remote (made again where these do not have them). "
         "Ends with exit code 1 where data or model cannot be had as they were, byte for byte.",
     )
     parser.add_argument("run_id", metavar="RUN_ID", help="id of the run, as MLflow's page of the run shows it")
@@ -37,17 +37,24 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f"{arguments.folder}: exists and is not an empty folder; name another one")
     tags, diff = find_run(arguments.run_id)
     try:
-        cache = Repo(str(main_repository())).cache.local_cache_dir
+        repo = Repo(str(main_repository()))
+        cache, has_remote = repo.cache.local_cache_dir, "remote" in repo.config["core"]
     except DvcException as error:
         raise UserError(f"{main_repository()}: DVC does not tell its cache: {one_line(error)}") from None
     try:
         check_out_code(folder, tags["git.commit"], diff)
+        settings = main_repository() / ".dvc/config.local"
+        if settings.exists():
+            # The remote's password, say.
+            shutil.copy2(settings, folder / ".dvc")
         _dvc(folder, "cache", "dir", "--quiet", "--local", cache)
         _dvc(folder, "repro", "preprocess")
         _bring_back(folder / PREPARED, tags["dvc.data_md5"])
         if MODEL_MD5 in tags:
             # From DVC's run cache if it is there; else trained again, which MLflow shows as a repeat.
-            _dvc(folder, "repro", "--single-item", tags["dvc.stage"])
+            train = ("repro", "--single-item", tags["dvc.stage"])
+            if cached(tags[MODEL_MD5]).is_file() or not has_remote or _try_dvc(folder, *train, "--pull"):
+                _dvc(folder, *train)
             (model,) = (model for model in ALL_MODELS if model.stage == tags["dvc.stage"])
             _bring_back(folder / model.file, tags[MODEL_MD5])
     except BaseException:
@@ -87,6 +94,10 @@ def _bring_back(path: Path, md5: str) -> None:
 
 
 def _dvc(folder: Path, *arguments: str) -> None:
-    # A training that is needed belongs to the store that the run came from.
-    if run_dvc(*arguments, folder=folder, MLFLOW_TRACKING_URI=tracking_uri()):
+    if _try_dvc(folder, *arguments):
         raise UserError(f"dvc {arguments[0]} failed; its messages are above")
+
+
+def _try_dvc(folder: Path, *arguments: str) -> int:
+    # A training that is needed belongs to the store that the run came from.
+    return run_dvc(*arguments, folder=folder, MLFLOW_TRACKING_URI=tracking_uri())

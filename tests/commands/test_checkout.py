@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from stages.fingerprints import file_md5, folder_md5
+from tests.conftest import Clone
 from tests.project import client, runs
 
 FOREST = "models/random_forest.skops"
@@ -57,6 +58,32 @@ def test_a_state_that_is_in_no_cache_is_made_again_as_a_repeat(checked_out, tmp_
     assert "byte for byte" in done.stdout
     repeat, _ = runs(checked_out)["random-forest"]
     assert repeat.data.tags["dvc.repeat_of"] == run.info.run_id
+
+
+@pytest.mark.long
+def test_the_model_of_another_member_comes_from_the_remote(checked_out, tmp_path_factory):
+    ann, folder = checked_out, tmp_path_factory.mktemp("team")
+    ann.run("dvc", "remote", "add", "--default", "storage", str(folder / "remote"))
+    ann.commit("the remote")
+    bob = Clone(folder / "bob")
+    ann.run("git", "clone", "--quiet", ".", str(bob.folder))
+    # An edit that is in no commit, of a model that Bob has never had.
+    ann.set_params({"train.random_forest.n_estimators": 4})
+    ann.run("dvc", "repro", "train-random-forest")
+    ann.run("dvc", "push", "--run-cache")
+    (run,) = runs(ann)["random-forest"]
+    uri = f"sqlite:///{ann.folder / 'mlflow.db'}"
+
+    done = bob.run("mnist", "checkout", run.info.run_id, str(folder / "state"), MLFLOW_TRACKING_URI=uri)
+    assert "Running stage 'train-random-forest'" not in done.stdout
+    assert file_md5(folder / "state" / FOREST) == run.data.tags["dvc.model_md5"]
+
+    # Without the remote it is trained again.
+    shutil.rmtree(folder / "remote")
+    shutil.rmtree(bob.folder / ".dvc/cache")
+    done = bob.run("mnist", "checkout", run.info.run_id, str(folder / "again"), MLFLOW_TRACKING_URI=uri)
+    assert "Running stage 'train-random-forest'" in done.stdout
+    assert file_md5(folder / "again" / FOREST) == run.data.tags["dvc.model_md5"]
 
 
 @pytest.mark.long
