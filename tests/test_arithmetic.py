@@ -11,7 +11,7 @@ MLP = ("python", "-m", "stages.train_mlp")
 # witness.
 RECORDED = {
     "preprocess": {"data/prepared": "1a6bbb8391805de5e4012cc25da7c190.dir"},
-    "explore": {"reports/explore": "268353a62ca04021072a26ae150d50b4.dir"},
+    "explore": {"reports/explore": "2a2c9fb54464aaae657fb4b7b6e2f1aa.dir"},
     "train-mlp": {
         "models/mlp.keras": "4609985c7058d362b6f4b0ad0487af3d",
         "models/mlp_history.csv": "e740e6dc0a66b2b9093b5c5c13dfe678",
