@@ -7,8 +7,8 @@ from tests.conftest import Audit
 from tests.project import STAGES, locked
 
 MLP = ("python", "-m", "stages.train_mlp")
-# Of the small pipeline, as made on an Intel Xeon (family 6 model 207), `explore` on an AMD EPYC (family 25 model 1): every
-# machine that runs the tests is one more witness.
+# Of the small pipeline, as made on an Intel Xeon (family 6 model 207), and those of explore on an AMD EPYC (family 25
+# model 1): every machine that runs the tests is one more witness.
 RECORDED = {
     "preprocess": {"data/prepared": "1a6bbb8391805de5e4012cc25da7c190.dir"},
     "explore": {"reports/explore": "2a2c9fb54464aaae657fb4b7b6e2f1aa.dir"},
