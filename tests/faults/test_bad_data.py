@@ -12,7 +12,7 @@ import pytest
 
 from stages.dataset.catalogue import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
 from stages.dataset.idx import write_idx
-from tests.faults.refusal import PEAK, contents, peak, refusal
+from tests.faults.refusal import BOMB, PEAK, contents, peak, refusal
 
 pytestmark = pytest.mark.faults
 
@@ -23,10 +23,6 @@ ZEROS = bytes(1437 * 64)
 
 def packed(content: bytes) -> bytes:
     return gzip.compress(content, mtime=0)
-
-
-# Of zeros: 500 MB from 600 kB. To pack it whole takes seconds, in each of pytest's workers.
-BOMB = packed(HEADER) + 500 * packed(bytes(1_000_000))
 
 
 def rewritten(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], object]:

@@ -27,14 +27,12 @@ from tests.dataset.test_mirrors import (
     slow_redirects,
     trickle,
 )
-from tests.faults.refusal import PEAK, contents, error_of, peak, refusal
+from tests.faults.refusal import BOMB, PEAK, contents, error_of, peak, refusal
 
 pytestmark = pytest.mark.faults
 
 DOWNLOAD = ("python", "-m", "stages.download")
 DIRECT = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
-# Of zeros: 500 MB from 600 kB. To pack it whole takes seconds, in each of pytest's workers.
-BOMB = gzip.compress(struct.pack(">BBBBIII", 0, 0, 8, 3, 1437, 8, 8)) + 500 * gzip.compress(bytes(1_000_000))
 
 
 @pytest.fixture(scope="module")
