@@ -13,19 +13,42 @@ from benchmarks.results import PROJECT, WORK, Record, Results, clone, last_json,
 PEERS = PROJECT / "benchmarks" / "peers"
 FOREST = "random_forest"
 PLAIN = [f"train.random_forest.{value}" for value in ("features=pixels", "n_estimators=100", "bootstrap=true")]
-# Peer, rounds, and the trainings beside it: name, model, params, and the share of validation images.
+ROUNDS = 5
+Training = tuple[str, str, list[str], float]
+
+
+def _in_both(name: str, model: str, recipe: str | None, *changes: str, fraction: float = 0.1) -> list[Training]:
+    """Return the training with portable and with native arithmetic."""
+    params = [*([recipe] if recipe else []), *changes]
+    return [
+        (name if arithmetic == "portable" else f"{name}, {arithmetic}", model, [*params, setting], fraction)
+        for arithmetic in ("portable", "native")
+        for setting in (f"runtime.arithmetic={arithmetic}",)
+    ]
+
+
+# Peer, and the trainings beside it: name, model, params, and the share of validation images.
 # The peers of slides-mlp and notes-2023 split off 0.2, as these write-ups do, the others 0.1.
-ROUNDS = [
-    ("poster_2018", 5, [("poster-2018", "mlp", ["poster-2018"], 0.1)]),
-    ("lecture_2019", 5, [("lecture-2019", "mlp", ["lecture-2019"], 0.1)]),
-    ("slides_mlp", 5, [("slides-mlp", "mlp", ["slides-mlp"], 0.2)]),
-    ("notes_2023", 3, [("notes-2023", "mlp", ["notes-2023"], 0.2), ("fast MLP", "mlp", ["fast"], 0.1)]),
-    ("keras_example", 3, [("keras-example", "cnn", ["keras-example"], 0.1), ("fast CNN", "cnn", ["fast"], 0.1)]),
-    ("slides_cnn", 3, [("slides-cnn, 1 epoch", "cnn", ["slides-cnn", "train.cnn.epochs=1"], 0.1)]),
-    ("sklearn_forest", 3, [("plain forest", FOREST, PLAIN, 0.1), ("default forest", FOREST, [], 0.1)]),
+SAME = [
+    ("poster_2018", _in_both("poster-2018", "mlp", "poster-2018")),
+    ("lecture_2019", _in_both("lecture-2019", "mlp", "lecture-2019")),
+    ("slides_mlp", _in_both("slides-mlp", "mlp", "slides-mlp", fraction=0.2)),
+    ("notes_2023", _in_both("notes-2023", "mlp", "notes-2023", fraction=0.2)),
+    ("keras_example", _in_both("keras-example", "cnn", "keras-example")),
+    ("slides_cnn", _in_both("slides-cnn, 1 epoch", "cnn", "slides-cnn", "train.cnn.epochs=1")),
+    ("sklearn_forest", [("plain forest", FOREST, PLAIN, 0.1)]),
 ]
-# These run beside a script that trains something else.
-OTHER_TRAININGS = {"fast MLP", "fast CNN", "default forest"}
+FAST_MLP, FAST_CNN = ("fast MLP", "mlp", ["fast"], 0.1), ("fast CNN", "cnn", ["fast"], 0.1)
+DEFAULT_FOREST = ("default forest", FOREST, [], 0.1)
+# These run beside a script that trains something else, such as what another library's documentation shows.
+OTHER = [
+    ("notes_2023", [FAST_MLP]),
+    ("sklearn_mlp", [FAST_MLP]),
+    ("keras_example", [FAST_CNN]),
+    ("pytorch_example", [FAST_CNN, *_in_both("default CNN", "cnn", None)]),
+    ("sklearn_forest", [DEFAULT_FOREST]),
+    ("ydf_forest", [DEFAULT_FOREST]),
+]
 BESIDE_R = [
     ("blog-forest", ["blog-forest"]),
     ("fast forest, 3,000 images", ["fast", "train.random_forest.train_samples=3000"]),
@@ -35,18 +58,17 @@ BESIDE_R = [
 def measure(results: Results) -> None:
     folders = {fraction: _prepared(fraction) for fraction in (0.1, 0.2)}
     # Round by round, so that an interrupted run has something of everything.
-    for number in range(1, max(rounds for _, rounds, _ in ROUNDS) + 1):
-        for peer, rounds, ours in ROUNDS:
-            if number <= rounds:
-                _round(results, number, peer, ours, folders)
+    for number in range(1, ROUNDS + 1):
+        for peer, ours in SAME + OTHER:
+            _round(results, number, peer, ours, folders)
     results.measure("peer random_forest.R", 1, partial(_r, folders[0.1]))
-    for number in range(1, 6):
+    for number in range(1, ROUNDS + 1):
         for name, changes in BESIDE_R:
             forest = partial(_ours, folders[0.1], FOREST, *changes, "runtime.seed=0")
             results.measure(name, number, forest)
 
 
-def _round(results: Results, number: int, peer: str, ours: list, folders: dict[float, Path]) -> None:
+def _round(results: Results, number: int, peer: str, ours: list[Training], folders: dict[float, Path]) -> None:
     results.measure(f"peer {peer}", number, partial(_peer, peer, folders[0.1] / "data" / "raw"))
     for name, model, changes, fraction in ours:
         seed = f"runtime.seed={number - 1}"
@@ -64,7 +86,10 @@ def _prepared(fraction: float) -> Path:
 
 
 def _peer(name: str, raw: Path) -> Record:
-    return last_json(run(sys.executable, str(PEERS / f"{name}.py"), str(raw), folder=WORK))
+    script = PEERS / f"{name}.py"
+    # Of packages that are not this project's it names the versions itself, and uv gives it an environment of its own.
+    python = ("uv", "run", "--quiet", "--script") if "# /// script" in script.read_text() else (sys.executable,)
+    return last_json(run(*python, str(script), str(raw), folder=WORK))
 
 
 def _ours(folder: Path, model: str, *changes: str) -> Record:

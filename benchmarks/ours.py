@@ -63,13 +63,13 @@ def _network(model: str, params: Params):
 
     import keras
 
+    from stages.learners.ensemble import train_networks
     from stages.learners.keras_classifier import KerasClassifier
-    from stages.learners.training import train
 
     training, validation = load_split("train"), load_split("validation")
 
     def fit() -> keras.Model:
-        return train(model, network, section, training, validation, params.runtime.seed, lambda *_: None)[0]
+        return train_networks(model, network, section, training, validation, params.runtime.seed, lambda *_: None)[0]
 
     return fit, lambda trained, images: KerasClassifier(trained).predict(images)
 

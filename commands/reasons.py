@@ -66,14 +66,14 @@ def _averaged_gradients(
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """Return what `classifier.input_gradients` does, several times as fast for few images.
 
-    A network that averages over shifts is one that is called for each of them. Here the shifted images are made first,
+    A model that averages over shifts calls its network for each of them. Here the shifted images are made first,
     and are one batch of the network inside: for few images the time goes into the number of calls.
     """
     from stages.learners.keras_classifier import KerasClassifier
-    from stages.learners.networks import network_inside
+    from stages.learners.networks import networks_inside
 
-    inside, averaged = network_inside(classifier.model)
-    network, shift = KerasClassifier(inside), (math.isqrt(averaged) - 1) // 2
+    inside, shifts = networks_inside(classifier.model)
+    networks, shift = [KerasClassifier(network) for network in inside], (math.isqrt(shifts) - 1) // 2
 
     def gradients(images: np.ndarray, classes: np.ndarray) -> np.ndarray:
         height, width = images.shape[1:3]
@@ -84,11 +84,12 @@ def _averaged_gradients(
         classes = np.tile(classes, len(places))
         starts = range(0, len(shifted), AT_ONCE)
         pairs = [(shifted[start : start + AT_ONCE], classes[start : start + AT_ONCE]) for start in starts]
-        found = np.concatenate([keras.submit(network.input_gradients, *pair).result() for pair in pairs])
         total = np.zeros_like(padded)
-        for place, part in zip(places, np.split(found, len(places)), strict=True):
-            total[place] += part
-        return total[:, shift : shift + height, shift : shift + width] / len(places)
+        for network in networks:
+            found = np.concatenate([keras.submit(network.input_gradients, *pair).result() for pair in pairs])
+            for place, part in zip(places, np.split(found, len(places)), strict=True):
+                total[place] += part
+        return total[:, shift : shift + height, shift : shift + width] / (len(places) * len(networks))
 
     return gradients
 

@@ -18,9 +18,9 @@ def main() -> None:
     device = start_keras(params.runtime)
 
     from stages.learners.checkpoint import checkpointed
+    from stages.learners.ensemble import train_networks
     from stages.learners.keras_file import save_history, save_keras
     from stages.learners.networks import build_mlp
-    from stages.learners.training import train
 
     info, training, validation = load_info(), load_split("train"), load_split("validation")
     network = build_mlp(params.network, info.height, info.width, len(info.class_names), info.channels)
@@ -31,7 +31,7 @@ def main() -> None:
     with checkpointed(MLP, resolved, device) as checkpoint, training_run(MLP, resolved, info, training) as run:
         run.set_tags(tags | ({"runtime.resumed": "true"} if checkpoint.exists() else {}))
         start = time.perf_counter()
-        model, history, kept = train(
+        model, history, kept = train_networks(
             MLP.name, network, params.network, training, validation, params.runtime.seed, run.log_epoch, checkpoint
         )
         seconds = time.perf_counter() - start

@@ -139,6 +139,7 @@ def test_mlflow_shows_the_runs_their_comparison_and_a_confusion_matrix(reproduce
     assert [trouble for trouble in page.troubles if trouble.startswith("away")] == []
 
 
+@pytest.mark.long
 def test_mlflow_opens_on_the_runs_best_first_with_their_metrics(reproduced, page: Page):
     port = free_port()
     url = f"http://127.0.0.1:{port}"

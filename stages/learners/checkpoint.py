@@ -125,10 +125,11 @@ def load_checkpoint(path: Path, network: keras.Model) -> Progress | None:
 
 
 def remove_checkpoint(path: Path) -> None:
-    """Remove the checkpoint of a training that is done, and those that nobody comes back to."""
+    """Remove the checkpoint of a training that is done, with those of its further networks, and outdated ones."""
     # Another training's checkpoint may be in it, or there never was one.
     with suppress(OSError):
-        path.unlink(missing_ok=True)
+        for file in [path, *path.parent.glob(f"{path.stem}-*")]:
+            file.unlink(missing_ok=True)
         for other in path.parent.glob("*"):
             if time.time() - other.stat().st_mtime > OUTDATED_SECONDS:
                 other.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from stages.dataset.scaling import scaled
 from stages.learners.classifier import Classifier
-from stages.learners.networks import network_inside
+from stages.learners.networks import networks_inside
 from stages.runtime import PREDICTED, input_gradients
 
 # Predictions of an average that are differentiated at once for each image. The CNN with 49 of them took 6.3 GB for
@@ -32,31 +32,34 @@ class KerasClassifier(Classifier):
         return {"weights": self.model.count_params(), "multiply_adds": multiply_adds}
 
     def layers(self) -> list[dict[str, Any]]:
-        """Return them with the multiply-adds of convolutions and dense layers; the others' are a hundredth."""
-        network, times = network_inside(self.model)
+        """Return them with the multiply-adds of convolutions and dense layers; the others' are a hundredth.
+
+        Of several networks a row is a layer of all of them.
+        """
+        networks, shifts = networks_inside(self.model)
         return [
             {
                 "layer": layer.name,
                 "kind": type(layer).__name__,
                 "output": "x".join(map(str, layer.output.shape[1:])),
-                "weights": layer.count_params(),
-                "multiply_adds": times * _multiply_adds(layer),
+                "weights": len(networks) * layer.count_params(),
+                "multiply_adds": len(networks) * shifts * _multiply_adds(layer),
             }
-            for layer in network.layers
+            for layer in networks[0].layers
         ]
 
     def input_gradients(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        _, averaged = network_inside(self.model)
-        parts = math.ceil(averaged / AVERAGED)
+        networks, shifts = networks_inside(self.model)
+        parts = math.ceil(shifts * len(networks) / AVERAGED)
         pairs = zip(np.array_split(images, parts), np.array_split(classes, parts), strict=True)
         return np.concatenate([input_gradients(self.model, *pair) for pair in pairs])
 
     def filters(self, count: int) -> np.ndarray:
-        """Return those of the first layer with weights; of a dense layer, those with the largest weights.
+        """Return those of the first layer with weights, of the first network; of a dense layer, those with the largest.
 
         Of colours it is the mean.
         """
-        network, _ = network_inside(self.model)
+        (network, *_), _ = networks_inside(self.model)
         layer = next(layer for layer in network.layers if layer.weights)
         weights = np.asarray(layer.get_weights()[0])
         if weights.ndim == 4:

@@ -49,38 +49,38 @@ def build_cnn(params: Cnn, height: int, width: int, classes: int, channels: int 
     return model
 
 
-def averaged(network: keras.Sequential, shift: int) -> keras.Model:
-    """Return the model whose probabilities are the mean of those of `network` for shifted images.
+def averaged(networks: list[keras.Sequential], shift: int) -> keras.Model:
+    """Return the model whose probabilities are the mean of those of the `networks` for shifted images.
 
-    The shifts are all of up to `shift` pixels to each side, (2 * shift + 1)² of them; beyond the edge is 0. Without
-    shifts the network is itself that model. (Krizhevsky, Sutskever & Hinton, "ImageNet Classification with Deep
+    The shifts are all of up to `shift` pixels to each side, (2 * shift + 1)² of them; beyond the edge is 0. One network
+    without shifts is itself that model. (Krizhevsky, Sutskever & Hinton, "ImageNet Classification with Deep
     Convolutional Neural Networks", 2012.)
     """
-    if not shift:
-        return network
-    shape = network.input_shape[1:]
+    if len(networks) == 1 and not shift:
+        return networks[0]
+    shape = networks[0].input_shape[1:]
     images = keras.Input(shape, name="images")
     height, width, channels = (*shape, 1)[:3]
     padded = layers.ZeroPadding2D(shift, name="margin")(layers.Reshape((height, width, channels))(images))
     probabilities = []
     for top, left in itertools.product(range(2 * shift + 1), repeat=2):
         crop = ((top, 2 * shift - top), (left, 2 * shift - left))
-        shifted = layers.Cropping2D(crop, name=f"from_{top}_{left}")(padded)
-        probabilities.append(network(layers.Reshape(shape)(shifted)))
+        shifted = layers.Reshape(shape)(layers.Cropping2D(crop, name=f"from_{top}_{left}")(padded))
+        probabilities += [network(shifted) for network in networks]
     mean = layers.Average(name="mean", dtype="float32")(probabilities)
-    return keras.Model(images, mean, name=f"{network.name}_averaged")
+    return keras.Model(images, mean, name=f"{networks[0].name}_averaged")
 
 
 def _shape(height: int, width: int, channels: int) -> tuple[int, ...]:
     return (height, width) if channels == 1 else (height, width, channels)
 
 
-def network_inside(model: keras.Model) -> tuple[keras.Model, int]:
-    """Return the network in a model that `averaged` returned, and how many of its predictions are averaged."""
-    network = next((layer for layer in model.layers if isinstance(layer, keras.Sequential)), None)
-    if network is None:
-        return model, 1
-    return network, len(model.get_layer("mean").input)
+def networks_inside(model: keras.Model) -> tuple[list[keras.Model], int]:
+    """Return the networks in a model that `averaged` returned, and for how many shifts each of them predicts."""
+    networks = [layer for layer in model.layers if isinstance(layer, keras.Sequential)]
+    if not networks:
+        return [model], 1
+    return networks, len(model.get_layer("mean").input) // len(networks)
 
 
 def optimizer(params: Optimizer, steps: int) -> keras.optimizers.Optimizer:

@@ -1,4 +1,4 @@
-"""The Keras training loop: images in, trained model and history out."""
+"""The Keras training loop: images in, trained network and history out."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from stages.dataset.prepared import Split
 from stages.dataset.scaling import scaled
 from stages.learners.augmentation import Augmentation
 from stages.learners.checkpoint import HISTORY, Progress, load_checkpoint, save_checkpoint
-from stages.learners.networks import averaged, optimizer
+from stages.learners.networks import optimizer
 from stages.params.schema import Network
 from stages.process.console import progress_bar, warn
 from stages.process.errors import UserError
@@ -37,19 +37,17 @@ def train(
     seed: int,
     on_epoch: Callable[[int, dict[str, float]], None],
     checkpoint: Path | None = None,
-) -> tuple[keras.Model, dict[str, list[float]], int]:
-    """Train `network` in place; return the model that predicts with it, its history, and its epoch (from 1).
+) -> tuple[dict[str, list[float]], int]:
+    """Train `network` in place; return its history, and the epoch (from 1) whose weights it has.
 
-    The user knows the model by its `name`, "mlp" or "cnn".
-    The model averages over `params.test_time_shift`. The history has a list with one value per epoch for each name
-    in `HISTORY`, those of the network without shifts: with them validation would take as long as half the training.
+    The user knows the model by its `name`, "mlp" or "cnn". The history has a list with one value per epoch for each
+    name in `HISTORY`, those of the network without shifts: with them validation would take half the training's time.
     `on_epoch` gets the epoch and these values as they happen. Loss includes the l1 and l2 penalties.
     With a `checkpoint` the state is kept there after each epoch, and a training that finds it goes on from it:
     `on_epoch` is then told of the epochs before.
     Raises `UserError` as soon as a loss or a weight is not finite, in whichever epoch.
     """
     steps, epochs = _length(name, params, len(training.labels))
-    model = averaged(network, params.test_time_shift)
     network.compile(
         optimizer=optimizer(params.optimizer, steps=epochs * steps),
         loss="sparse_categorical_crossentropy",
@@ -90,14 +88,14 @@ def train(
             on_epoch(epoch, values)
 
             if params.weights == "best" and progress.best == epoch:
-                progress.best_weights = model.get_weights()
+                progress.best_weights = network.get_weights()
             if checkpoint:
                 with interrupts_deferred():
                     save_checkpoint(checkpoint, network, progress)
     if progress.best_weights is None:
-        return model, history, progress.epochs
-    model.set_weights(progress.best_weights)
-    return model, history, progress.best
+        return history, progress.epochs
+    network.set_weights(progress.best_weights)
+    return history, progress.best
 
 
 def _length(name: str, params: Network, images: int) -> tuple[int, int]:

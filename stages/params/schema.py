@@ -126,6 +126,7 @@ class Network(Section):
     l2: Penalty
     augmentation: Augmentation
     test_time_shift: integer(0, 3)
+    networks: integer(1, 100)
     optimizer: Optimizer
     epochs: Count
     min_steps: optional(Count)

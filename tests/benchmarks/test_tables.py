@@ -1,5 +1,7 @@
 """The page of the benchmarks says no more than was measured."""
 
+import pytest
+
 from benchmarks import results, tables
 
 
@@ -26,3 +28,28 @@ def test_measurements_of_the_same_code_are_kept(tmp_path, monkeypatch):
     results.Results().measure("cold", 1, lambda: {"seconds": 1.0})
     assert results.Results().records == {"cold": [{"seconds": 1.0}]}
     assert results.Results(fresh=True).records == {}
+
+
+def rounds(*pairs: tuple[float, float]) -> list[dict[str, float]]:
+    return [{"fit_seconds": seconds, "test_accuracy": accuracy} for seconds, accuracy in pairs]
+
+
+@pytest.mark.parametrize(
+    ("ours", "said"),
+    [
+        (rounds((5, 0.98), (6, 0.97), (4, 0.99)), "2.00 | yes | 3"),
+        # One round of three is slower, and there are two rounds alone.
+        (rounds((5, 0.98), (12, 0.97), (4, 0.99)), " | not shown to be faster | 3"),
+        (rounds((5, 0.98), (6, 0.98)), " | not shown to be faster | 2"),
+        (rounds((20, 0.96), (40, 0.97), (20, 0.96)), "0.50 | less accurate; slower | 3"),
+    ],
+)
+def test_no_difference_is_said_that_the_rounds_do_not_show(tmp_path, monkeypatch, ours, said):
+    monkeypatch.setattr(results, "WORK", tmp_path)
+    monkeypatch.setattr(tables, "README", tmp_path / "README.md")
+    tables.README.write_text(tables.MARK)
+    measured = results.Results()
+    measured.records = {"peer sklearn_forest": rounds((10, 0.98), (10, 0.98), (10, 0.98)), "plain forest": ours}
+    tables.write_readme(measured)
+    (row,) = [line for line in tables.README.read_text().splitlines() if line.startswith("| plain forest")]
+    assert row.endswith(f" | {said} |")

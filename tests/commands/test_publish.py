@@ -1,6 +1,9 @@
-"""`mnist publish` sends the checked-out state to a real server, once."""
+"""`mnist publish` sends the checked-out state to a store, once."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import mlflow
 import pytest
@@ -25,9 +28,20 @@ def contents(uri: str) -> dict:
     return found
 
 
-def test_a_fresh_server_gets_each_model_once(without_store, tmp_path_factory):
-    with mlflow_server(tmp_path_factory.mktemp("server")) as port:
-        uri = f"http://127.0.0.1:{port}"
+@contextmanager
+def database(store: Path) -> Iterator[str]:
+    yield f"sqlite:///{store / 'team.db'}"
+
+
+@contextmanager
+def server(store: Path) -> Iterator[str]:
+    with mlflow_server(store) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize("store", [database, pytest.param(server, marks=pytest.mark.long)])
+def test_a_fresh_store_gets_each_model_once(store, without_store, tmp_path_factory):
+    with store(tmp_path_factory.mktemp("store")) as uri:
         # From a folder inside, as a user may.
         done = Clone(without_store.folder / "reports").run(*PUBLISH, MLFLOW_TRACKING_URI=uri)
         assert "3 of 3 runs made or completed" in done.stdout

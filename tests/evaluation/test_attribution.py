@@ -26,7 +26,7 @@ def network(build, name: str) -> keras.Model:
     ("build", "name", "shift"), [(build_mlp, "mlp", 0), (build_cnn, "cnn", 0), (build_mlp, "mlp", 2)]
 )
 def test_integrated_gradients_add_up_to_the_difference_to_a_black_image(build, name, shift):
-    model = averaged(network(build, name), shift)
+    model = averaged([network(build, name)], shift)
     attributions = integrated_gradients(KerasClassifier(model), IMAGES, CLASSES)
     assert attributions.shape == IMAGES.shape
     classifier = KerasClassifier(model)

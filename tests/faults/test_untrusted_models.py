@@ -383,7 +383,7 @@ def test_whatever_params_allow_is_loaded(tmp_path, kind, changes, name, precisio
         network = {"mlp": build_mlp, "cnn": build_cnn}[kind](params, 16, 16, 10)
         rate = Optimizer(name=name, learning_rate=0.1, schedule="one_cycle")
         network.compile(optimizer(rate, 10), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-        save_keras(averaged(network, 1), tmp_path / "model.keras")
+        save_keras(averaged([network], 1), tmp_path / "model.keras")
         load_keras(tmp_path / "model.keras")
     finally:
         keras.config.set_dtype_policy("float32")

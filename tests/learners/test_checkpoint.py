@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from stages.learners.checkpoint import checkpoint_path, checkpointed, load_checkpoint, remove_checkpoint
+from stages.learners.ensemble import train_networks
 from stages.learners.models import CNN, MLP
 from stages.learners.networks import build_mlp, optimizer
-from stages.learners.training import train
 from stages.paths import PREPARED
 from stages.process.errors import UserError
 from tests.learners.test_networks import section
@@ -40,7 +40,7 @@ def run(checkpoint=None, seed: int = 0, kill_after: int | None = None, **changes
         if epoch - 1 == kill_after:
             raise KilledError
 
-    model, history, kept = train(
+    model, history, kept = train_networks(
         "mlp", network, params, TRAINING, VALIDATION, seed=3, on_epoch=on_epoch, checkpoint=checkpoint
     )
     return model.get_weights(), history, kept, told

@@ -30,7 +30,7 @@ def test_multiply_adds_are_those_of_convolutions_and_dense_layers():
 def test_an_average_has_to_do_all_of_it():
     network = build_mlp(section("mlp", hidden_units=[8]), 4, 4, 3)
     one = KerasClassifier(network).size()
-    assert KerasClassifier(averaged(network, shift=1)).size() == {
+    assert KerasClassifier(averaged([network], shift=1)).size() == {
         "weights": one["weights"],
         "multiply_adds": 9 * one["multiply_adds"],
     }
@@ -71,5 +71,5 @@ def test_the_first_layer_is_shown_as_images():
 def test_of_an_average_the_first_layer_is_that_of_a_network_in_it():
     model = small(build_cnn, "cnn")
     np.testing.assert_array_equal(
-        KerasClassifier(averaged(model, shift=1)).filters(32), KerasClassifier(model).filters(32)
+        KerasClassifier(averaged([model], shift=1)).filters(32), KerasClassifier(model).filters(32)
     )

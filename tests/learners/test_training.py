@@ -6,9 +6,10 @@ import pytest
 
 from stages.dataset.prepared import Split
 from stages.dataset.scaling import scaled
+from stages.learners.ensemble import train_networks
 from stages.learners.keras_file import load_keras, save_keras
 from stages.learners.networks import build_mlp, optimizer
-from stages.learners.training import CHUNK, HISTORY, chunks, one_ahead, train
+from stages.learners.training import CHUNK, HISTORY, chunks, one_ahead
 from stages.process.errors import UserError
 from tests.learners.test_networks import section
 
@@ -25,7 +26,7 @@ def run(seed: int = 0, **changes):
     params = section("mlp", **changes)
     network = build_mlp(params, 4, 4, 3)
     epochs = []
-    model, history, kept = train(
+    model, history, kept = train_networks(
         "mlp", network, params, TRAINING, VALIDATION, seed=seed, on_epoch=lambda *values: epochs.append(values)
     )
     return model, history, kept, epochs
@@ -86,7 +87,7 @@ def test_the_training_is_that_of_keras_fit():
     ours = build_mlp(params, 4, 4, 3)
     theirs = keras.models.clone_model(ours)
     theirs.set_weights(ours.get_weights())
-    _, history, _ = train("mlp", ours, params, TRAINING, VALIDATION, seed=0, on_epoch=lambda *_: None)
+    _, history, _ = train_networks("mlp", ours, params, TRAINING, VALIDATION, seed=0, on_epoch=lambda *_: None)
 
     ((images, labels),) = chunks(TRAINING, params, seed=0, epoch=1)
     # The same optimizer: tests/learners/test_optimizers.py compares it with Keras' own.
@@ -196,7 +197,7 @@ def test_a_loss_that_is_not_finite_ends_the_training_within_its_epoch():
     network = build_mlp(params, 4, 4, 3)
     labels = RANDOM.integers(0, 3, count).astype(np.uint8)
     with pytest.raises(UserError, match="train_loss is (nan|inf) in epoch 1"):
-        train("mlp", network, params, Split(images, labels), VALIDATION, seed=0, on_epoch=lambda *_: None)
+        train_networks("mlp", network, params, Split(images, labels), VALIDATION, seed=0, on_epoch=lambda *_: None)
     # The first 4,096 images are 16 steps, and enough; the next are on their way.
     assert images.taken <= 3
 
@@ -210,4 +211,4 @@ def test_weights_that_are_not_finite_end_a_training_whose_loss_is(value):
     normalization.moving_variance.assign(np.full(8, value, np.float32))
     quantity = "a weight is inf" if np.isinf(value) else "val_loss is nan"
     with pytest.raises(UserError, match=f"train.mlp: {quantity} in epoch 1"):
-        train("mlp", network, params, TRAINING, VALIDATION, seed=0, on_epoch=lambda *_: None)
+        train_networks("mlp", network, params, TRAINING, VALIDATION, seed=0, on_epoch=lambda *_: None)
