@@ -5,6 +5,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 
 from stages.figures import BLUE, GREY, MOST_CLASSES, save
 
@@ -39,7 +41,7 @@ def draw_points(points: np.ndarray, labels: np.ndarray, names: list[str], path: 
     """Draw points (n, 2): all in one panel in random order, and each class alone before all the others.
 
     In the order of the classes the last ones would cover the first and look better separated than they are. Of more
-    than `MOST_CLASSES` classes there is the one panel alone.
+    than `MOST_CLASSES` classes there is the one panel alone, without the names that would cover another.
     """
     order = np.random.default_rng(seed).permutation(len(points))
     points, labels = points[order], labels[order]
@@ -53,10 +55,11 @@ def draw_points(points: np.ndarray, labels: np.ndarray, names: list[str], path: 
     grid = figure.add_gridspec(2, columns + 4)
     together = figure.add_subplot(grid[:, :4])
     together.scatter(*points.T, s=size, c=colors(labels % colors.N), **dots)
+    shown = []
     for label, name in enumerate(names):
         middle = np.median(points[labels == label], axis=0)
         box = {"fc": "white", "ec": "none", "alpha": 0.7, "pad": 1}
-        together.annotate(name, middle, ha="center", va="center", weight="bold", bbox=box)
+        shown.append(together.annotate(name, middle, ha="center", va="center", weight="bold", bbox=box))
     for label, name in enumerate(alone):
         axis = figure.add_subplot(grid[label // columns, 4 + label % columns])
         own = labels == label
@@ -66,4 +69,18 @@ def draw_points(points: np.ndarray, labels: np.ndarray, names: list[str], path: 
         axis.axis("off")
     together.axis("off")
     figure.suptitle(title)
+    if not alone:
+        _hide_overlapping(shown, figure)
     save(figure, path)
+
+
+def _hide_overlapping(names: list[Annotation], figure: Figure) -> None:
+    """Hide each of the names that would cover one before it."""
+    figure.draw_without_rendering()
+    visible = []
+    for name in names:
+        extent = name.get_window_extent()
+        if extent.count_overlaps(visible):
+            name.set_visible(False)
+        else:
+            visible.append(extent)

@@ -14,6 +14,8 @@ from stages.runtime import PREDICTED, input_gradients
 # Predictions of an average that are differentiated at once for each image. The CNN with 49 of them took 6.3 GB for
 # all at once, and 1.8 GB and no longer for nine (measured).
 AVERAGED = 9
+# Bytes of images that are differentiated at once: what the layers hand on takes many times as much.
+BYTES = 1 << 26
 
 
 class KerasClassifier(Classifier):
@@ -50,7 +52,7 @@ class KerasClassifier(Classifier):
 
     def input_gradients(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
         networks, shifts = networks_inside(self.model)
-        parts = math.ceil(shifts * len(networks) / AVERAGED)
+        parts = max(math.ceil(shifts * len(networks) / AVERAGED), math.ceil(images.nbytes / BYTES))
         pairs = zip(np.array_split(images, parts), np.array_split(classes, parts), strict=True)
         return np.concatenate([input_gradients(self.model, *pair) for pair in pairs])
 

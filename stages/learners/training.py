@@ -17,13 +17,13 @@ from stages.params.schema import Network
 from stages.process.console import progress_bar, warn
 from stages.process.errors import UserError
 from stages.process.lifetime import interrupts_deferred
-from stages.runtime import jit_compile, make_test_steps, make_train_steps
+from stages.runtime import PREDICTED, jit_compile, make_test_steps, make_train_steps
 
 # Networks that had fewer steps knew hardly more than chance, or far less than they could (measured on `digits`).
 TOO_FEW_STEPS = 200
 # Images that are drawn and augmented at once, while the model trains on those before: enough to hide the cost of a
-# start, few enough to need little memory.
-CHUNK = 4096
+# start, few enough to need little memory. Of large images it is fewer: so many values.
+CHUNK, CHUNK_VALUES = 4096, 4096 * 32 * 32 * 3
 
 Chunk = tuple[np.ndarray, np.ndarray]
 
@@ -123,7 +123,7 @@ def chunks(training: Split, params: Network, seed: int, epoch: int) -> Iterator[
     """
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(len(training.labels))
-    size = params.batch_size * max(1, CHUNK // params.batch_size)
+    size = _chunk(training.images, params.batch_size)
     augment = Augmentation(params.augmentation, *training.images.shape[1:3])
     if not any(params.augmentation.model_dump().values()):
         augment = None
@@ -134,9 +134,16 @@ def chunks(training: Split, params: Network, seed: int, epoch: int) -> Iterator[
 
 
 def _in_order(split: Split) -> Iterator[Chunk]:
-    """Yield the images as they are, with their labels, `CHUNK` at a time."""
-    for start in range(0, len(split.labels), CHUNK):
-        yield scaled(split.images[start : start + CHUNK]), np.asarray(split.labels[start : start + CHUNK])
+    """Yield the images as they are, with their labels, in whole steps of a validation."""
+    size = _chunk(split.images, PREDICTED)
+    for start in range(0, len(split.labels), size):
+        yield scaled(split.images[start : start + size]), np.asarray(split.labels[start : start + size])
+
+
+def _chunk(images: np.ndarray, batch_size: int) -> int:
+    """Return how many of the images are worked on at once, in whole batches."""
+    most = min(CHUNK, CHUNK_VALUES // math.prod(images.shape[1:]))
+    return batch_size * max(1, most // batch_size)
 
 
 def one_ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:

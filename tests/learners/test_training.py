@@ -49,6 +49,13 @@ def test_chunks_are_whole_batches_but_for_the_last():
         assert [len(labels) for _, labels in chunks(many, params, seed=0, epoch=1)] == sizes
 
 
+def test_of_large_images_fewer_are_worked_on_at_once():
+    large = Split(np.zeros((700, 224, 224, 3), np.uint8), np.zeros(700, np.uint8))
+    params = section("mlp", batch_size=32, augmentation=NONE)
+    sizes = [len(labels) for _, labels in chunks(large, params, seed=0, epoch=1)]
+    assert sizes == [64] * 10 + [60]
+
+
 def test_augmentation_is_a_function_of_seed_and_epoch():
     params = section("mlp", batch_size=16)
 
