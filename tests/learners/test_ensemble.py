@@ -1,5 +1,6 @@
 """Several networks that answer together, on small random data."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -12,36 +13,66 @@ from tests.learners.test_checkpoint import KilledError
 from tests.learners.test_training import VALIDATION, run
 
 
-@pytest.mark.parametrize("shift", [0, 1])
-def test_the_model_is_the_mean_over_networks_of_other_seeds(shift, tmp_path):
-    one, two = run(networks=1, test_time_shift=shift)[0], run(networks=2, test_time_shift=shift)[0]
-    count = len(one.get_weights())
-    for mine, alone in zip(two.get_weights()[:count], one.get_weights(), strict=True):
+@pytest.fixture(scope="module")
+def one():
+    return run(networks=1, test_time_shift=1)
+
+
+@pytest.fixture(scope="module")
+def two():
+    return run(networks=2, test_time_shift=1)
+
+
+def check_mean(one: keras.Model, two: keras.Model) -> None:
+    """Check that the model of `two` networks is the mean of the first, which is `one`, and of another one."""
+    own, both, images = one.get_weights(), two.get_weights(), scaled(VALIDATION.images)
+    for mine, alone in zip(both[: len(own)], own, strict=True):
         np.testing.assert_array_equal(mine, alone)
+    first = one.predict(images, verbose=0)
+    one.set_weights(both[len(own) :])
+    second = one.predict(images, verbose=0)
+    one.set_weights(own)
+    assert np.abs(first - second).max() > 0.01
+    np.testing.assert_allclose(two.predict(images, verbose=0), (first + second) / 2, atol=1e-6)
+
+
+def test_the_model_is_the_mean_over_networks_of_other_seeds(one, two):
+    check_mean(one[0], two[0])
+
+
+@pytest.mark.long
+def test_it_is_without_shifts_too():
+    check_mean(run(networks=1)[0], run(networks=2)[0])
+
+
+def test_it_is_saved_and_loaded(two, tmp_path):
     images = scaled(VALIDATION.images)
-    alone = one.predict(images, verbose=0)
-    one.set_weights(two.get_weights()[count:])
-    other = one.predict(images, verbose=0)
-    assert np.abs(alone - other).max() > 0.01
-    save_keras(two, tmp_path / "model.keras")
+    save_keras(two[0], tmp_path / "model.keras")
     loaded = load_keras(tmp_path / "model.keras")
-    np.testing.assert_allclose(loaded.predict(images, verbose=0), (alone + other) / 2, atol=1e-6)
+    np.testing.assert_array_equal(loaded.predict(images, verbose=0), two[0].predict(images, verbose=0))
 
 
-def test_the_epochs_of_all_networks_are_counted_through():
-    _, alone, _, _ = run(networks=1)
-    _, history, kept, told = run(networks=3)
-    assert kept == 12
-    assert [epoch for epoch, _ in told] == [*range(1, 13)]
-    assert history["val_loss"][:4] == alone["val_loss"]
+def test_the_epochs_of_all_networks_are_counted_through(one, two):
+    _, history, kept, told = two
+    assert kept == 8
+    assert [epoch for epoch, _ in told] == [*range(1, 9)]
+    assert history["val_loss"][:4] == one[1]["val_loss"]
     assert history["val_loss"] == [values["val_loss"] for _, values in told]
 
 
+def test_its_size_and_its_filters(one, two):
+    one, two = (KerasClassifier(model) for model, *_ in (one, two))
+    assert two.size() == {name: 2 * value for name, value in one.size().items()}
+    np.testing.assert_array_equal(two.filters(4), one.filters(4))
+
+
+@pytest.mark.long
 def test_another_seed_gives_all_of_them_others():
     found = [network for seed in (0, 1) for network in networks_inside(run(seed, networks=3)[0])[0]]
     assert len({network.get_weights()[0].tobytes() for network in found}) == 6
 
 
+@pytest.mark.long
 def test_a_killed_training_goes_on_in_the_network_that_it_was_at(tmp_path):
     whole = test_checkpoint.run(networks=2)
     path = tmp_path / "folder" / "checkpoint.npz"
@@ -52,9 +83,3 @@ def test_a_killed_training_goes_on_in_the_network_that_it_was_at(tmp_path):
     for a, b in zip(whole[0], resumed[0], strict=True):
         np.testing.assert_array_equal(a, b)
     assert resumed[1:] == whole[1:]
-
-
-def test_its_size_and_its_filters():
-    one, three = (KerasClassifier(run(networks=networks, test_time_shift=1)[0]) for networks in (1, 3))
-    assert three.size() == {name: 3 * value for name, value in one.size().items()}
-    np.testing.assert_array_equal(three.filters(4), one.filters(4))
