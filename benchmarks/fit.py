@@ -17,13 +17,11 @@ ROUNDS = 5
 Training = tuple[str, str, list[str], float]
 
 
-def _in_both(name: str, model: str, recipe: str | None, *changes: str, fraction: float = 0.1) -> list[Training]:
+def _in_both(name: str, model: str, *changes: str, fraction: float = 0.1) -> list[Training]:
     """Return the training with portable and with native arithmetic."""
-    params = [*([recipe] if recipe else []), *changes]
     return [
-        (name if arithmetic == "portable" else f"{name}, {arithmetic}", model, [*params, setting], fraction)
-        for arithmetic in ("portable", "native")
-        for setting in (f"runtime.arithmetic={arithmetic}",)
+        (name, model, [*changes, "runtime.arithmetic=portable"], fraction),
+        (f"{name}, native", model, [*changes, "runtime.arithmetic=native"], fraction),
     ]
 
 
@@ -45,7 +43,7 @@ OTHER = [
     ("notes_2023", [FAST_MLP]),
     ("sklearn_mlp", [FAST_MLP]),
     ("keras_example", [FAST_CNN]),
-    ("pytorch_example", [FAST_CNN, *_in_both("default CNN", "cnn", None)]),
+    ("pytorch_example", [FAST_CNN, *_in_both("default CNN", "cnn")]),
     ("sklearn_forest", [DEFAULT_FOREST]),
     ("ydf_forest", [DEFAULT_FOREST]),
 ]
