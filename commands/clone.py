@@ -1,9 +1,9 @@
 """The state of a run, or of the workspace, in a folder of its own: what `mnist checkout` and `mnist verify` share."""
 
 import re
-import subprocess
 from pathlib import Path
 
+from commands.git import git
 from stages.fingerprints import file_md5, folder_md5
 from stages.learners.models import ALL_MODELS
 from stages.process.errors import UserError, one_line, without_credentials
@@ -46,20 +46,13 @@ def find_run(run_id: str) -> tuple[dict[str, str], Path | None]:
 def check_out_code(folder: Path, commit: str, diff: Path | None) -> None:
     """Put the commit with the diff into the new `folder`; raises `UserError` where Git cannot."""
     main = main_repository()
-    _git(main, "clone", "--quiet", "--no-checkout", str(main), str(folder))
+    git(main, "clone", "--quiet", "--no-checkout", str(main), str(folder))
     # By its id: the commit need not be on a branch.
-    _git(folder, "fetch", "--quiet", str(main), commit)
-    _git(folder, "checkout", "--quiet", "--detach", commit)
+    git(folder, "fetch", "--quiet", str(main), commit)
+    git(folder, "checkout", "--quiet", "--detach", commit)
     if diff:
-        _git(folder, "apply", "--whitespace=nowarn", str(diff))
+        git(folder, "apply", "--whitespace=nowarn", str(diff))
 
 
 def output_md5(path: Path) -> str:
     return folder_md5(path) if path.is_dir() else file_md5(path)
-
-
-def _git(folder: Path, *arguments: str) -> None:
-    together = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    done = subprocess.run(("git", *arguments), cwd=folder, check=False, **together)
-    if done.returncode:
-        raise UserError(f"git {arguments[0]} failed: {done.stdout.strip().splitlines()[-1]}")

@@ -1,7 +1,6 @@
 """Temporary experiments of DVC: the pipeline with other params, outside the workspace."""
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import dvc.api
 from dvc.exceptions import DvcException
 
 from commands.dvc_console import run_dvc
+from commands.git import git, remove_experiment
 from stages.dataset.catalogue import SETS
 from stages.params.views import check_params
 from stages.params.yaml_file import read_yaml
@@ -25,8 +25,7 @@ def run_experiment(name: str, params: dict[str, Any]) -> dict[str, dict[str, flo
     params are not valid or the pipeline fails.
     """
     check_experiment(params)
-    # The name may be free: then DVC complains, and that is all right.
-    run_dvc("exp", "remove", "--quiet", name, quiet=True)
+    remove_experiment(Path.cwd(), name)
     if run_dvc("exp", "run", "--temp", "--name", name, *set_params(params)):
         raise UserError(
             f"experiment {name} failed; the messages are above\n"
@@ -60,8 +59,7 @@ def set_params(params: dict[str, Any]) -> list[str]:
 def check_tracked(name: str) -> None:
     """Raise `UserError` for a data set that the copy of the repository, in which the experiment runs, would lack."""
     folder = SETS / name
-    listed = subprocess.run(("git", "ls-files", "--", folder.as_posix()), check=True, capture_output=True, text=True)
-    if not listed.stdout and not folder.with_name(f"{name}.dvc").exists():
+    if not git(Path.cwd(), "ls-files", "--", folder.as_posix()) and not folder.with_name(f"{name}.dvc").exists():
         raise UserError(
             f"{folder}: neither Git nor DVC tracks it, so an experiment would not have it\n"
             f"uv run dvc add {folder} keeps it in DVC."

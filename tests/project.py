@@ -2,8 +2,14 @@
 
 import json
 import re
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import mlflow
+import psutil
 from ruamel.yaml import YAML
 
 from tests.conftest import Clone
@@ -23,6 +29,23 @@ stages:
     metrics:
       - reports/metrics.json: {{cache: false, persist: true}}
 """
+
+
+def processes_in(folder: Path) -> list[psutil.Process]:
+    """All that works in the folder, or below it."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if Path(process.cwd()).is_relative_to(folder) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def wait_until(true: Callable[[], Any], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it has not come to that"
+        time.sleep(0.05)
 
 
 def measured_by(clone: Clone, script: str, params: str) -> None:

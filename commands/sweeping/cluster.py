@@ -8,8 +8,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from commands.git import git
 from commands.sweeping import slot
 from commands.sweeping.checks import check_here, check_nodes
 from commands.sweeping.file import Resources
@@ -89,7 +91,7 @@ def run_pipelines(address: str, resources: Resources, experiments: dict[str, dic
 def _connected(address: str, resources: Resources) -> Iterator[tuple[Any, str, str]]:
     """Yield Ray, connected and its nodes checked, with the commit that they have and the name of Git's remote."""
     ray = _import_ray()
-    git_remote, commit = check_here(), slot.git("rev-parse", "HEAD")
+    git_remote, commit = check_here(), git(Path.cwd(), "rev-parse", "HEAD")
     _connect(ray, address)
     try:
         nodes = _slots(ray, resources)

@@ -1,23 +1,23 @@
 """What DVC keeps of an experiment of one stage: the values of its model, and its run in MLflow where there is none."""
 
-import io
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from ruamel.yaml import YAML
 
+from commands.git import experiment_commit, git
 from stages.learners.models import ALL_MODELS
 from stages.params.schema import Runtime
 from stages.paths import LOCK, PARAMS, PREPARED
 from stages.process.console import warn
 from stages.process.errors import UserError, one_line
+from stages.process.provenance import cached
 from stages.tracking.trial import FOLDER, TAGS
 
 
@@ -30,13 +30,13 @@ class Outputs:
         self.commit = experiment_commit(clone, name)
         if self.commit is None:
             raise UserError(f"experiment {name}: DVC has not kept it")
-        lock = YAML(typ="safe").load(_git(clone, "show", f"{self.commit}:{LOCK}"))["stages"]
+        lock = YAML(typ="safe").load(git(clone, "show", f"{self.commit}:{LOCK}"))["stages"]
         self.locked = lock[stage]
         self.md5 = {out["path"]: out["md5"] for each in lock.values() for out in each.get("outs", [])}
 
     def file(self, path: Path) -> Path:
         """Return where DVC's cache has the output."""
-        return cached(self.clone, self.md5[path.as_posix()])
+        return self._cached(self.md5[path.as_posix()])
 
     def epochs(self) -> list[dict[str, float]]:
         """Return the values of each epoch, from the first on; a forest, which has none, is measured."""
@@ -106,8 +106,14 @@ class Outputs:
 
     def prepared(self) -> dict[str, Path]:
         """Return where DVC's cache has the prepared arrays, by the names of their files."""
-        listing = json.loads(cached(self.clone, self.md5[PREPARED.as_posix()]).read_text())
-        return {entry["relpath"]: cached(self.clone, entry["md5"]) for entry in listing}
+        listing = json.loads(self._cached(self.md5[PREPARED.as_posix()]).read_text())
+        return {entry["relpath"]: self._cached(entry["md5"]) for entry in listing}
+
+    def _cached(self, md5: str) -> Path:
+        path = cached(md5, self.clone)
+        if not path.is_file():
+            raise UserError(f"{path}: DVC's cache has lost an output\nTrain it again: dvc repro --force")
+        return path
 
     def _restore_run(self, tags: dict[str, str], values: dict[str, float]) -> None:
         """Make the run from the files of the experiment, in a copy of its commit such as DVC runs one in."""
@@ -130,48 +136,6 @@ class Outputs:
                 raise RuntimeError((done.stderr.strip().splitlines() or ["it said nothing"])[-1])
 
 
-def experiment_commit(clone: Path, name: str) -> str | None:
-    """Return the commit of the newest experiment of that name; None where DVC has none."""
-    refs = _refs(clone, name)
-    return refs[0][1] if refs else None
-
-
-def remove_experiment(clone: Path, name: str) -> None:
-    """Remove the experiments of that name; DVC's cache keeps their outputs."""
-    for ref, _ in _refs(clone, name):
-        _git(clone, "update-ref", "-d", ref)
-
-
-def cached(clone: Path, md5: str) -> Path:
-    """Return where the cache of the clone's DVC has the object with that md5; raises `UserError` where it has not."""
-    path = _cache_folder(clone) / "files/md5" / md5[:2] / md5[2:]
-    if not path.is_file():
-        raise UserError(f"{path}: DVC's cache has lost an output\nTrain it again: dvc repro --force")
-    return path
-
-
-@cache
-def _cache_folder(clone: Path) -> Path:
-    from dvc.repo import Repo
-
-    return Path(Repo(str(clone)).cache.local_cache_dir)
-
-
-def _refs(clone: Path, name: str) -> list[tuple[str, str]]:
-    """Return the refs, which DVC has for each commit that an experiment was made on, and the commits of that name."""
-    listed = _git(
-        clone, "for-each-ref", "--sort=-committerdate", "--format=%(refname) %(objectname)", f"refs/exps/*/*/{name}"
-    )
-    return [tuple(line.split()) for line in io.StringIO(listed)]
-
-
 def _link(path: Path, target: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.symlink_to(target)
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(("git", *arguments), cwd=folder, check=False, capture_output=True, text=True)
-    if done.returncode:
-        raise UserError(f"git {arguments[0]} failed: {one_line(done.stderr.strip())}")
-    return done.stdout

@@ -17,6 +17,7 @@ from typing import Any
 from filelock import FileLock
 
 import commands
+from commands.git import git
 from commands.sweeping.dvc_process import end_dvc
 from commands.sweeping.trial import (
     COMPLETE,
@@ -57,7 +58,7 @@ def survey(git_remote: str) -> Survey:
     with _in_the_clone():
         return Survey(
             place=_place(),
-            commit=git("rev-parse", "HEAD"),
+            commit=git(CLONE, "rev-parse", "HEAD"),
             edited=edited(),
             tracking_uri=tracking_uri(),
             git_mistake=git_mistake(git_remote),
@@ -130,7 +131,7 @@ def push_rest(git_remote: str) -> list[str]:
 
 def edited() -> list[str]:
     """Return the files that differ from HEAD, but for reports, on which no trial depends."""
-    lines = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!reports").splitlines()
+    lines = git(Path.cwd(), "status", "--porcelain", "--untracked-files=no", "--", ".", ":!reports").splitlines()
     return [line[2:].strip() for line in lines]
 
 
@@ -151,10 +152,6 @@ def dvc_mistake() -> str | None:
     return None
 
 
-def git(*arguments: str) -> str:
-    return subprocess.run(("git", *arguments), check=True, capture_output=True, text=True).stdout.strip()
-
-
 @contextmanager
 def _in_the_clone() -> Iterator[None]:
     """Hold the clone for one task of Ray, with the environment that its processes would have without Ray."""
@@ -167,7 +164,7 @@ def _in_the_clone() -> Iterator[None]:
 
 
 def _other_code(commit: str) -> str | None:
-    if git("rev-parse", "HEAD") != commit or edited():
+    if git(CLONE, "rev-parse", "HEAD") != commit or edited():
         return f"{_place()} is not at commit {commit[:9]}, or differs from it"
     return None
 

@@ -16,8 +16,9 @@ from typing import Any
 import psutil
 
 from commands.experiments import set_params
+from commands.git import remove_experiment
 from commands.sweeping.dvc_process import end_dvc, start_dvc
-from commands.sweeping.outputs import Outputs, remove_experiment
+from commands.sweeping.outputs import Outputs
 from stages.process.errors import UserError, one_line
 from stages.tracking.record import FINISHED
 from stages.tracking.trial import EVENTS, FOLDER, STOP, TAGS, state_tag

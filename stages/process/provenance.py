@@ -10,6 +10,7 @@ import tarfile
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 # A run makes these itself: a change there does not make the commit another one.
 MADE_BY_RUNS = (":!dvc.lock", ":!reports")
@@ -38,11 +39,17 @@ def main_repository() -> Path:
     return next((folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir()), here)
 
 
-def cached(md5: str) -> Path:
-    """Return where DVC's cache has the object with that md5, or would have it."""
+def cached(md5: str, repository: Path | None = None) -> Path:
+    """Return where the cache of the `repository`, by default the user's, has the object with that md5, or would."""
+    return Path(_cache_of(repository or main_repository()).oid_to_path(md5))
+
+
+@cache
+def _cache_of(repository: Path) -> Any:
     from dvc.repo import Repo
 
-    return Path(Repo(str(main_repository())).cache.local.oid_to_path(md5))
+    # To open it takes longer than to look for an object.
+    return Repo(str(repository)).cache.local
 
 
 def git_state() -> tuple[dict[str, str], bytes]:

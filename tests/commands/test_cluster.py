@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -18,8 +18,9 @@ import mlflow
 import psutil
 import pytest
 
-from tests.commands.test_sweep_trials import processes, write
+from tests.commands.test_sweep_trials import write
 from tests.conftest import SMALL, Clone, make_clone
+from tests.project import processes_in, wait_until
 from tests.servers import free_port, mlflow_server
 
 pytestmark = [
@@ -63,7 +64,7 @@ class Cluster:
 
     def at_work(self) -> list[psutil.Process]:
         """DVC and the stages in the clones of the nodes."""
-        here = [process for clone in self.nodes for process in processes(clone)]
+        here = [process for clone in self.nodes for process in processes_in(clone.folder)]
         return [process for process in here if _is(process, STAGE) or _is(process, DVC)]
 
 
@@ -104,13 +105,6 @@ def kill_all(process: psutil.Process) -> None:
             each.kill()
         except psutil.NoSuchProcess:
             continue
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it has not come to that"
-        time.sleep(0.05)
 
 
 @contextmanager
@@ -182,7 +176,7 @@ def without_remote(cluster: Cluster) -> None:
 
 
 def kill_driver(cluster: Cluster) -> None:
-    for process in processes(cluster.driver):
+    for process in processes_in(cluster.driver.folder):
         if _is(process, "sweep"):
             process.kill()
     wait_until(lambda: not cluster.at_work(), 60)

@@ -3,12 +3,11 @@
 import time
 
 import mlflow
-import psutil
 import pytest
 from ruamel.yaml import YAML
 
 from tests.conftest import Clone
-from tests.project import client, locked, runs
+from tests.project import client, locked, processes_in, runs
 
 FOREST = {
     "metric": {"name": "val_accuracy", "goal": "maximize"},
@@ -50,18 +49,6 @@ def trials(clone: Clone, model: str, sweep: str) -> dict[str, list]:
         if run.data.tags.get("sweep") == sweep and "sweep.state" in run.data.tags:
             by_number.setdefault(run.data.tags["sweep.trial"], []).append(run)
     return by_number
-
-
-def processes(clone: Clone) -> list[psutil.Process]:
-    """All that works in the clone."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if str(clone.folder) in process.cwd() and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
 
 
 @pytest.mark.long
@@ -124,7 +111,7 @@ def test_a_sweep_of_forests_fails_in_part_is_confirmed_and_comes_from_the_cache(
     checked_out.run("dvc", "exp", "apply", "forest-0002")
     assert locked(checked_out, "train-random-forest")["models/random_forest.skops"] == model_md5
     assert "n_estimators: 60" in (checked_out.folder / "params.yaml").read_text()
-    assert not processes(checked_out)
+    assert not processes_in(checked_out.folder)
 
 
 @pytest.mark.long
@@ -147,7 +134,7 @@ def test_a_sweep_prunes_and_survives_the_kill_of_everything(checked_out):
                 break
             assert first.poll() is None, log.read_text()
             time.sleep(0.1)
-        for process in processes(checked_out):
+        for process in processes_in(checked_out.folder):
             process.kill()
         first.wait()
     assert "trial 0:" in log.read_text()
@@ -169,7 +156,7 @@ def test_a_sweep_prunes_and_survives_the_kill_of_everything(checked_out):
     assert experiments(checked_out) == sorted(f"mlp-000{number}" for number in states if number not in pruned)
     md5s = [run.data.tags["dvc.model_md5"] for run in runs(checked_out)["mlp"] if "dvc.model_md5" in run.data.tags]
     assert len(md5s) == len({*md5s})
-    assert not processes(checked_out)
+    assert not processes_in(checked_out.folder)
 
     # Killed in the middle or not, the trials are the same.
     write(checked_out, "undisturbed", MLP)
@@ -201,7 +188,7 @@ def test_a_sweep_that_is_interrupted_says_what_remains(checked_out):
     assert sweep.returncode == 130
     assert "0 of 4 trials done, 4 left. The same command goes on from there: uv run mnist sweep mlp" in output
     assert "Traceback" not in output
-    assert not processes(checked_out)
+    assert not processes_in(checked_out.folder)
     (run,) = client(checked_out).search_runs(["1"])
     assert (run.info.status, run.data.tags["failure"], "sweep.state" in run.data.tags) == (
         "KILLED",

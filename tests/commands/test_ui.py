@@ -6,16 +6,14 @@ import shlex
 import shutil
 import socket
 import sys
-import time
 import webbrowser
-from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 import requests
 
 from commands import ui
-from tests.project import client, runs
+from tests.project import client, runs, wait_until
 from tests.servers import free_port, serving
 
 
@@ -40,7 +38,7 @@ def test_ui_shows_the_runs_opens_the_first_page_and_names_the_others(reproduced,
             timeout=30,
         )
         assert artifact.content.startswith(b"\x89PNG")
-        wait_for(opened)
+        wait_until(lambda: opened.exists() and opened.read_text())
     printed = server.stdout.read()
     addresses = [line.split()[-1] for line in printed.splitlines() if "/#/" in line]
     assert opened.read_text() == addresses[0]
@@ -52,14 +50,6 @@ def test_ui_shows_the_runs_opens_the_first_page_and_names_the_others(reproduced,
     assert set(ids) == {found[0].info.run_id for found in runs(reproduced).values()}
     with pytest.raises(requests.ConnectionError):
         requests.get(url, timeout=5)
-
-
-def wait_for(file: Path) -> None:
-    for _ in range(600):
-        if file.exists() and file.read_text():
-            return
-        time.sleep(0.1)
-    pytest.fail(f"{file} does not appear")
 
 
 @pytest.mark.parametrize(

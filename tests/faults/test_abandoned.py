@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import Clone
 from tests.faults.test_killed import stage_of
-from tests.project import client, runs
+from tests.project import client, runs, wait_until
 
 pytestmark = pytest.mark.faults
 
@@ -47,12 +47,12 @@ def status(clone: Clone) -> str:
 
 def wait_for_the_run(clone: Clone) -> None:
     """Wait until MLflow shows the training; it is told by a process beside it."""
-    for _ in range(600):
+
+    def shown() -> bool:
         made = (clone.folder / "mlflow.db").exists() and client(clone).get_experiment_by_name("digits")
-        if made and "mlp" in runs(clone):
-            return
-        time.sleep(0.1)
-    pytest.fail("MLflow has no run")
+        return made and "mlp" in runs(clone)
+
+    wait_until(shown)
 
 
 # Ctrl-C is below, and all are handled alike.

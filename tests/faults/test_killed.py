@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import SMALL, Clone, make_clone
 from tests.faults.refusal import contents
-from tests.project import STAGES, client, runs
+from tests.project import STAGES, client, processes_in, runs
 
 pytestmark = pytest.mark.faults
 
@@ -37,18 +37,6 @@ def files(folder: Path) -> dict[str, bytes]:
     """Every file that the pipeline may have left in the folder, half-written and temporary ones included."""
     found = {f"{tree}/{name}": content for tree in TREES for name, content in contents(folder / tree).items()}
     return {**found, "dvc.lock": (folder / "dvc.lock").read_bytes()}
-
-
-def processes(folder: Path) -> list[psutil.Process]:
-    """Return the processes that still run in the folder."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if Path(process.cwd()) == folder and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
 
 
 def stage_of(repro: psutil.Popen, module: str) -> psutil.Process | None:
@@ -113,7 +101,7 @@ def kill_and_go_on(
     # If no stage had to run again, none could publish, or remove, the rest of the last one.
     clone.run("mnist", "publish", TMPDIR=str(temporary))
 
-    assert processes(clone.folder) == []
+    assert processes_in(clone.folder) == []
     expected = files(undisturbed)
     found = files(clone.folder)
     assert found.keys() == expected.keys()

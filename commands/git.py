@@ -1,0 +1,38 @@
+"""Git in a clone, and the experiments of DVC there, which are refs of Git."""
+
+import subprocess
+from pathlib import Path
+
+from stages.process.errors import UserError, one_line
+
+
+def git(clone: Path, *arguments: str) -> str:
+    """Return what Git prints, without the last line's end; raises `UserError` with the last line of its complaint."""
+    done = subprocess.run(("git", *arguments), cwd=clone, check=False, capture_output=True, text=True)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise UserError(f"git {arguments[0]} failed: {one_line(said[-1])}")
+    return done.stdout.rstrip("\n")
+
+
+def experiment_commit(clone: Path, name: str) -> str | None:
+    """Return the commit of the newest experiment of that name; None where DVC has none."""
+    refs = _experiments(clone, name)
+    return refs[0][1] if refs else None
+
+
+def remove_experiment(clone: Path, name: str) -> None:
+    """Remove the experiments of that name; DVC's cache keeps their outputs.
+
+    `dvc exp remove` takes two seconds for it.
+    """
+    for ref, _ in _experiments(clone, name):
+        git(clone, "update-ref", "-d", ref)
+
+
+def _experiments(clone: Path, name: str) -> list[tuple[str, str]]:
+    """Return the refs, which DVC has for each commit that an experiment was made on, and the commits of that name."""
+    listed = git(
+        clone, "for-each-ref", "--sort=-committerdate", "--format=%(refname) %(objectname)", f"refs/exps/*/*/{name}"
+    )
+    return [tuple(line.split()) for line in listed.splitlines()]
