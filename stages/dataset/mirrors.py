@@ -68,21 +68,12 @@ def fetch(dataset: Dataset, folder: Path, advance: Callable[[int], object]) -> N
         if target.is_file() and _fault(target, published) is None:
             advance(published.size)
             continue
-        reasons = []
-        for mirror in mirrors:
-            try:
-                if mirror in given_up:
-                    raise given_up[mirror]
-                _fetch_file(mirror + name, target, published, advance)
-                reached = True
-                break
-            except _Failure as error:
-                reached |= error.answered
-                reasons.append(f"{without_credentials(mirror)}: {error}")
-                if not error.others:
-                    given_up[mirror] = error
-        else:
-            listed = "; ".join(reasons)
+        failures = dict(given_up)
+        delivered = _fetch_from(mirrors, target, published, advance, failures)
+        reached |= delivered or any(failure.answered for failure in failures.values())
+        given_up = {mirror: failure for mirror, failure in failures.items() if not failure.others}
+        if not delivered:
+            listed = "; ".join(f"{without_credentials(mirror)}: {failures[mirror]}" for mirror in mirrors)
             if not reached:
                 raise NoMirrorReached(listed)
             file = f"{dataset.name}/{name}"
@@ -113,27 +104,45 @@ def _is_http_url(location: str) -> bool:
         return False
 
 
+def _fetch_from(
+    mirrors: list[str], target: Path, published: PublishedFile, advance: Callable, failures: dict[str, _Failure]
+) -> bool:
+    """Fetch the file from the first of the mirrors that has it, and return whether one had.
+
+    A mirror that has failed in passing is asked again, but not before the others. Those in `failures` are not asked;
+    it gets the last failure of each other one.
+    """
+    asked = [mirror for mirror in mirrors if mirror not in failures]
+    for attempt in range(ATTEMPTS):
+        if attempt and asked:
+            time.sleep(2 ** (attempt - 1))
+        for mirror in asked:
+            try:
+                _fetch_file(mirror + target.name, target, published, advance)
+                return True
+            except _Failure as error:
+                failures[mirror] = error
+        asked = [mirror for mirror in asked if failures[mirror].again]
+    return False
+
+
 def _fetch_file(location: str, target: Path, published: PublishedFile, advance: Callable) -> None:
     part = target.with_name(target.name + ".part")
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            with closing(_timed(location)) as chunks, open(part, "wb") as file:
-                for chunk in chunks:
-                    file.write(chunk)
-                    advance(len(chunk))
-                    if file.tell() > published.size:
-                        break
-            if fault := _fault(part, published):
-                raise _Failure(fault)
-            os.replace(part, target)
-            return
-        except BaseException as error:
-            if part.exists():
-                advance(-part.stat().st_size)
-                part.unlink()
-            if not isinstance(error, _Failure) or not error.again or attempt == ATTEMPTS:
-                raise
-        time.sleep(2 ** (attempt - 1))
+    try:
+        with closing(_timed(location)) as chunks, open(part, "wb") as file:
+            for chunk in chunks:
+                file.write(chunk)
+                advance(len(chunk))
+                if file.tell() > published.size:
+                    break
+        if fault := _fault(part, published):
+            raise _Failure(fault)
+        os.replace(part, target)
+    except BaseException:
+        if part.exists():
+            advance(-part.stat().st_size)
+            part.unlink()
+        raise
 
 
 def _timed(location: str) -> Iterator[bytes]:

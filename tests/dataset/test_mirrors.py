@@ -281,7 +281,24 @@ def test_a_mirror_that_cannot_be_reached_is_not_asked_for_the_next_file(folder):
     both = (TRAIN_LABELS, TEST_LABELS)
     with server(answer) as down, server(send(GOOD)) as good:
         fetch(dataset(down, good, names=both), folder, Counter())
-    assert asked == [f"/{TRAIN_LABELS}"] * 3
+    assert asked == [f"/{TRAIN_LABELS}"]
+
+
+def test_all_mirrors_are_asked_before_any_is_asked_again(folder, monkeypatch):
+    asked, waits = [], []
+    monkeypatch.setattr(mirrors.time, "sleep", waits.append)
+
+    def down(name: str) -> Callable:
+        def answer(request: BaseHTTPRequestHandler) -> None:
+            asked.append(name)
+            send(b"", status=503)(request)
+
+        return answer
+
+    with server(down("a")) as first, server(down("b")) as second, pytest.raises(NoMirrorReached):
+        fetch(dataset(first, second), folder, Counter())
+    assert asked == ["a", "b"] * 3
+    assert waits == [1, 2]
 
 
 def test_a_passing_fault_is_retried(folder):
