@@ -38,7 +38,7 @@ def test_ui_shows_the_runs_opens_the_first_page_and_names_the_others(reproduced,
             timeout=30,
         )
         assert artifact.content.startswith(b"\x89PNG")
-        wait_until(lambda: opened.exists() and opened.read_text())
+        wait_until(lambda: opened.exists() and opened.read_text(), 60)
     printed = server.stdout.read()
     addresses = [line.split()[-1] for line in printed.splitlines() if "/#/" in line]
     assert opened.read_text() == addresses[0]

@@ -52,7 +52,7 @@ def wait_for_the_run(clone: Clone) -> None:
         made = (clone.folder / "mlflow.db").exists() and client(clone).get_experiment_by_name("digits")
         return made and "mlp" in runs(clone)
 
-    wait_until(shown)
+    wait_until(shown, 60)
 
 
 # Ctrl-C is below, and all are handled alike.
