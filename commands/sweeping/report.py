@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 from jinja2 import Environment, StrictUndefined
 from optuna.distributions import CategoricalDistribution
-from optuna.importance import FanovaImportanceEvaluator
+from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import TrialState, create_trial
 from optuna.visualization import matplotlib as draw
 
@@ -26,7 +26,7 @@ PICTURES = {
     "history": ("How it went", "The value of each trial, and the best up to then."),
     "importances": (
         "What mattered",
-        "The share of the variance of the value that each param explains (fANOVA: Hutter and others, 2014).",
+        "How much each param decides on whether a trial is among the best tenth (PED-ANOVA: Watanabe et al., 2023).",
     ),
     "parallel_coordinate": ("Which values were good", "A line for each complete trial, from its value to its params."),
 }
@@ -83,8 +83,9 @@ def _draw(sweep: Sweep, study: optuna.Study, folder: Path) -> list[str]:
         if complete:
             drawn["history"] = lambda: draw.plot_optimization_history(shown, target_name=metric)
         if varied and len({trial.value for trial in complete}) > 1:
+            # fANOVA takes minutes for a param of 30 values (measured), this one milliseconds.
             drawn["importances"] = lambda: draw.plot_param_importances(
-                shown, evaluator=FanovaImportanceEvaluator(seed=0), params=varied, target_name=metric
+                shown, evaluator=PedAnovaImportanceEvaluator(), params=varied, target_name=metric
             )
         if len(complete) > 1:
             drawn["parallel_coordinate"] = lambda: draw.plot_parallel_coordinate(shown, target_name=metric)
