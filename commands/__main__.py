@@ -5,11 +5,13 @@ import sys
 from importlib import import_module
 
 from stages.process.ending import exit_on_user_error
+from stages.process.garbage import collect_rarely
 
 COMMANDS = ("ui", "predict", "demo", "recipe", "repeat", "sweep", "publish", "checkout", "verify", "note")
 
 
 def main() -> None:
+    collect_rarely()
     with exit_on_user_error():
         parser = argparse.ArgumentParser(prog="mnist", description="The commands besides dvc.")
         commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -102,4 +102,4 @@ def _check_gate(metrics: dict[str, dict[str, float]], gate: Gate) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main, __doc__)
+    run_stage(main, __doc__, publishes=True)

@@ -5,22 +5,25 @@ python -m stages.train_random_forest
 
 import time
 
-from stages.dataset.features import FEATURES, feature_count
-from stages.dataset.prepared import load_info, load_split
-from stages.dataset.subset import subset
-from stages.learners.forest import check_memory, grow
-from stages.learners.forest_file import save_forest
 from stages.learners.models import RANDOM_FOREST
-from stages.learners.temperature import calibrated, calibration_words, fit_temperature
-from stages.learners.validation import validation_metrics
 from stages.params.views import TrainRandomForestParams, load_params
 from stages.process.provenance import cores, processor
 from stages.tracking.stage import run_stage
-from stages.tracking.training_run import training_run
 
 
 def main() -> None:
     params = load_params(TrainRandomForestParams)
+
+    # Here, since they take a second or two, in which the process beside the stage has begun.
+    from stages.dataset.features import FEATURES, feature_count
+    from stages.dataset.prepared import load_info, load_split
+    from stages.dataset.subset import subset
+    from stages.learners.forest import check_memory, grow
+    from stages.learners.forest_file import save_forest
+    from stages.learners.temperature import calibrated, calibration_words, fit_temperature
+    from stages.learners.validation import validation_metrics
+    from stages.tracking.training_run import training_run
+
     info, training, validation = load_info(), load_split("train"), load_split("validation")
     count = feature_count(params.forest.features, info.height, info.width, info.channels)
     check_memory(params.forest.train_samples or len(training.labels), count)
@@ -64,4 +67,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main, __doc__)
+    run_stage(main, __doc__, publishes=True)

@@ -20,6 +20,7 @@ from filelock import FileLock
 
 from stages.arithmetic import held_down
 from stages.params.views import edit_file
+from stages.process.garbage import collect_rarely
 from tests.warm import module_of, run_copy
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -53,6 +54,10 @@ SMALL = {
     "train.cnn.batch_size": 32,
     "train.random_forest.n_estimators": 40,
 }
+
+
+# A worker loads what the stages and the commands load.
+collect_rarely()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,11 +7,12 @@ import sys
 import time
 
 from stages.process.errors import one_line
+from stages.process.garbage import collect_rarely
 from stages.process.lifetime import INTERRUPTS, outlive_readers
 from stages.process.locks import is_gone
 from stages.tracking.machine import watch
 from stages.tracking.record import waiting
-from stages.tracking.store import warn_of_waiting
+from stages.tracking.store import load_mlflow, warn_of_waiting
 
 # Between two looks at the records, and before a store that did not answer is asked again.
 LOOK_SECONDS, AGAIN_SECONDS = 0.2, 5
@@ -20,13 +21,15 @@ ALONE_SECONDS = 10
 
 
 def main() -> None:
+    collect_rarely()
     # It ends after the stage, which may have been interrupted: that too is to be published.
     for number in INTERRUPTS:
         signal.signal(number, signal.SIG_IGN)
     outlive_readers()
     stage = sys.argv[1]
     watch(stage)
-    # Later, since it takes longer than some trainings.
+    # Only now, since it takes longer than some trainings; and at once, since the stage is loading its own packages.
+    load_mlflow()
     from stages.tracking.publish import publish_all
 
     failures, again, over = 0, 0.0, False

@@ -49,13 +49,15 @@ def _finish() -> None:
     if _running is None:
         return
     process, _running = _running, None
-    with suppress(OSError):
-        # A stage that is killed does not say this.
-        process.stdin.write(b".")
-        process.stdin.close()
     try:
-        if not _ended(process):
-            warn_of_waiting("is slow, and does not have the run yet")
+        # It may still be loading MLflow, for a stage that ended before it had anything to publish.
+        if waiting():
+            with suppress(OSError):
+                # A stage that is killed does not say this.
+                process.stdin.write(b".")
+                process.stdin.close()
+            if not _ended(process):
+                warn_of_waiting("is slow, and does not have the run yet")
     finally:
         process.kill()
         process.wait()

@@ -82,20 +82,26 @@ def _scheme(uri: str) -> str:
         return ""
 
 
-def connect() -> Any:
-    """Return the module mlflow, quiet and set to the store, which is made where there is none.
-
-    The import takes a second or two.
-    """
+def load_mlflow() -> Any:
+    """Return the module mlflow, quiet. The import takes two or three seconds, the first time."""
     os.environ.update(SETTINGS)
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", TIMEOUT)
     import mlflow
 
+    if not is_server(os.environ.get("MLFLOW_TRACKING_URI", "").strip() or "sqlite:"):
+        # MLflow would import it at the first call.
+        import mlflow.store.tracking.sqlalchemy_store
     for name in ("mlflow", "alembic"):
         # Errors too: they come as exceptions as well, and are said in one line.
         logging.getLogger(name).setLevel(logging.CRITICAL)
     # Advice for the one who writes the logging code, not for the one who runs it.
     warnings.filterwarnings("ignore", module=r"mlflow\.")
+    return mlflow
+
+
+def connect() -> Any:
+    """Return the module mlflow, quiet and set to the store, which is made where there is none."""
+    mlflow = load_mlflow()
     mlflow.set_tracking_uri(tracking_uri())
     if not is_server(tracking_uri()) and not _database():
         from mlflow.store.db import utils
