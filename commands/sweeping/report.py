@@ -94,6 +94,8 @@ def _draw(sweep: Sweep, study: optuna.Study, folder: Path) -> list[str]:
             with plt.style.context("default"):
                 figure = picture().figure
             figure.set_size_inches(9, 4.5)
+            # A long key has its place at the left.
+            figure.tight_layout()
             save(figure, folder / f"{name}.png")
     return [*drawn]
 
