@@ -84,6 +84,7 @@ def test_the_report_fits_a_phone(reproduced, page: Page):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+@pytest.mark.long
 def test_on_paper_no_column_is_cut_off_and_nothing_is_folded(reproduced, page: Page):
     # A4 less margins of 1 cm, in CSS pixels.
     page.set_viewport_size({"width": 718, "height": 1000})

@@ -48,6 +48,7 @@ def test_the_same_bytes_are_said_and_other_ones_are_an_error(short):
     assert "made again on: " in done.stdout
 
 
+@pytest.mark.long
 def test_a_recipe_is_compared_with_the_file_beside_it(short):
     (short.folder / "recipes/own.yaml").write_text("# a recipe of one's own\nruntime:\n  seed: 7\n")
     done = short.run("mnist", "verify", "--recipe", "own", check=False)

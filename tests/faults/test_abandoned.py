@@ -130,6 +130,7 @@ def test_a_stage_ends_with_its_dvc_where_nobody_reads_its_output(checked_out):
     assert status(checked_out) == "KILLED"
 
 
+@pytest.mark.long
 def test_a_stage_whose_dvc_is_gone_before_it_has_started_does_not_train(without_store):
     without_store.set_params({"train.mlp.epochs": 100_000})
     dvc = psutil.Popen(REPRO, cwd=without_store.folder, env=without_store.environment, stdout=subprocess.DEVNULL)

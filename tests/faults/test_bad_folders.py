@@ -32,7 +32,7 @@ def clone(filled, tmp_path) -> Clone:
         os.chmod(folder, 0o755)
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", ["raw", pytest.param("prepared", marks=pytest.mark.long)])
 def test_a_read_only_folder_is_named(clone, name):
     data = clone.folder / "data"
     data.chmod(0o555)
@@ -42,7 +42,7 @@ def test_a_read_only_folder_is_named(clone, name):
     clone.run("python", "-m", STAGES[name])
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", [pytest.param("raw", marks=pytest.mark.long), "prepared"])
 def test_read_only_earlier_data_stays_whole(clone, name):
     (clone.folder / "data" / name).chmod(0o555)
     error = refusal(clone, *AS_A_USER, "python", "-m", STAGES[name])
@@ -92,6 +92,7 @@ def test_what_stands_in_place_of_an_output_is_replaced_and_a_linked_folder_kept(
     assert contents(linked) == good
 
 
+@pytest.mark.long
 def test_a_data_folder_on_another_disk_is_used_through_its_link(clone, tmp_path):
     before = contents(clone.folder / "data")
     (clone.folder / "data").rename(tmp_path / "disk")

@@ -149,6 +149,7 @@ RARE = {
     "a redirect that is no text",
     "a wrong type code",
     "empty",
+    "reset before the answer",
     "longer",
     "too many headers",
 }

@@ -294,7 +294,13 @@ BOMBS = {
 }
 
 
-@pytest.mark.parametrize("name", BOMBS)
+# Each of these is stopped where another one is.
+LIKE_OTHERS = {"merge keys", "keys", "nested blocks", "many blocks", "many units"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long) if name in LIKE_OTHERS else name for name in BOMBS]
+)
 def test_no_file_takes_long_or_much_memory(clone, name):
     path = clone.folder / "params.yaml"
     if BOMBS[name] is None:

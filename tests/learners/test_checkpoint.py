@@ -110,6 +110,7 @@ def test_what_a_kill_left_of_a_checkpoint_is_removed_by_the_next_training(tmp_pa
     assert foreign.exists()
 
 
+@pytest.mark.long
 def test_a_checkpoint_that_cannot_be_written_stops_no_training(tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
     _, history, *_ = run(tmp_path / "file" / "checkpoint.npz")

@@ -68,6 +68,7 @@ def test_trees_that_were_pickled_give_the_same_bytes(tmp_path, bootstrap):
     assert pickle.dumps(appended) == before
 
 
+@pytest.mark.long
 def test_a_loaded_model_predicts_as_before(tmp_path):
     model, trees = cnn(), forest()
     save_keras(model, tmp_path / "cnn.keras")

@@ -109,6 +109,7 @@ def test_the_training_is_that_of_keras_fit():
     assert history["val_loss"] == pytest.approx(logs["val_loss"], rel=1e-5)
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
     first, second, other = run(seed=1), run(seed=1), run(seed=2)
     for a, b in zip(first[0].get_weights(), second[0].get_weights(), strict=True):

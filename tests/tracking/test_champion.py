@@ -42,6 +42,7 @@ def multiply(database, run_id: str, count: int) -> None:
                 )
 
 
+@pytest.mark.long
 def test_the_newest_run_is_seen_behind_a_thousand_others(clone):
     publish_all([training(), evaluation()])
     (run,) = connect().MlflowClient().search_runs(["1"])

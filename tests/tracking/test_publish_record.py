@@ -169,7 +169,11 @@ def test_the_same_bytes_again_are_a_repeat(clone):
 
 
 @pytest.mark.parametrize(
-    "order", ["evaluated before", pytest.param("evaluated after", marks=pytest.mark.long), "of an earlier version"]
+    "order",
+    [
+        "evaluated before",
+        *(pytest.param(order, marks=pytest.mark.long) for order in ("evaluated after", "of an earlier version")),
+    ],
 )
 def test_a_repeat_has_the_test_metrics_of_the_run_that_it_repeats(clone, order):
     # As `dvc repro --force` makes them: the evaluation of the same bytes is there already.

@@ -67,6 +67,7 @@ def files(clone: Path) -> list[Path]:
     return sorted(path for path in clone.rglob("mlartifacts/**/*") if path.name != "registered_model_meta")
 
 
+@pytest.mark.long
 def test_a_clone_that_is_copied_keeps_its_artifacts_to_itself(audit, tmp_path):
     original, copy = Path(audit.folder), copy_of(audit, tmp_path / "a copy")
     before = files(original)
