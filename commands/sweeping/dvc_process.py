@@ -15,6 +15,8 @@ from typing import Any
 
 import psutil
 
+from stages.process.garbage import collect_rarely
+
 # Between two looks, and before a DVC that has been asked to end is killed with all that it has started.
 LOOK_SECONDS, PATIENCE_SECONDS = 0.2, 60
 
@@ -28,6 +30,7 @@ def main() -> None:
     if parent is None or os.getppid() != starter:
         sys.exit("the process that started this DVC is gone")
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    collect_rarely()
     from dvc.cli import main as dvc
 
     sys.exit(dvc(arguments))
