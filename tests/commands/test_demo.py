@@ -310,6 +310,19 @@ def test_the_page_fits_a_phone(browser: Browser, url: str, scheme: str):
         assert page.troubles == []
 
 
+def test_on_a_phone_the_names_of_clothes_stand_whole_below_their_images(browser: Browser, loaded: Answers):
+    clothes = ["T-shirt/top", "Ankle boot", "Trouser", "Pullover", "Sneaker"] * 2
+    with (
+        served(application(replace(loaded, info=replace(loaded.info, class_names=clothes)))) as address,
+        opened(browser, address, viewport={"width": 390, "height": 844}) as page,
+    ):
+        page.locator("[data-test]").last.click()
+        answers(page)
+        labels = page.locator("#nearest .label")
+        expect(labels).to_have_count(10)
+        assert labels.evaluate_all("all => all.every(each => each.scrollWidth <= each.clientWidth)")
+
+
 def test_a_screen_reader_gets_names_and_answers(page: Page):
     for button in ("Undo", "Clear", "Open"):
         expect(page.get_by_role("button", name=button)).to_be_visible()
