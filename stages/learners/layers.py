@@ -5,8 +5,10 @@ use that. The layers have the names and settings of Keras' own, and are saved as
 """
 
 import math
+from collections.abc import Iterable
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 
@@ -24,6 +26,25 @@ class BatchNormalization(layers.BatchNormalization):
         # In float64 it is a division by a square root; written as one, TensorFlow makes rsqrt of it again.
         scale = ops.cast(ops.rsqrt(ops.cast(variance, "float64") + self.epsilon), "float32") * self.gamma
         return ops.cast(values * scale + (self.beta - mean * scale), self.compute_dtype)
+
+
+def recompute_statistics(network: keras.Sequential, batches: Iterable[np.ndarray]) -> None:
+    """Set what batch normalization predicts with to its means over the `batches` of images, all other layers at rest.
+
+    Images that were changed at random have other statistics than those that the network is asked about. (Wu & Johnson,
+    "Rethinking 'Batch' in BatchNorm", 2021.)
+    """
+    momenta = {layer: layer.momentum for layer in network.layers if isinstance(layer, BatchNormalization)}
+    for number, values in enumerate(batches):
+        for layer in network.layers:
+            if layer in momenta:
+                # The moving average becomes the mean of all so far.
+                layer.momentum = number / (number + 1)
+                values = layer(values, training=True)
+            else:
+                values = layer(values)
+    for layer, momentum in momenta.items():
+        layer.momentum = momentum
 
 
 class Activation(layers.Activation):

@@ -12,6 +12,7 @@ from stages.dataset.prepared import Split
 from stages.dataset.scaling import scaled
 from stages.learners.augmentation import Augmentation
 from stages.learners.checkpoint import HISTORY, Progress, load_checkpoint, save_checkpoint
+from stages.learners.layers import recompute_statistics
 from stages.learners.networks import optimizer
 from stages.params.schema import Network
 from stages.process.console import progress_bar, warn
@@ -41,7 +42,8 @@ def train(
     """Train `network` in place; return its history, and the epoch (from 1) whose weights it has.
 
     The user knows the model by its `name`, "mlp" or "cnn". The history has a list with one value per epoch for each
-    name in `HISTORY`, those of the network without shifts: with them validation would take half the training's time.
+    name in `HISTORY`, those of the network without shifts and with moving statistics: with shifts validation would take
+    half the training's time, and statistics are recomputed at the end alone.
     `on_epoch` gets the epoch and these values as they happen. Loss includes the l1 and l2 penalties.
     With a `checkpoint` the state is kept there after each epoch, and a training that finds it goes on from it:
     `on_epoch` is then told of the epochs before.
@@ -92,10 +94,13 @@ def train(
             if checkpoint:
                 with interrupts_deferred():
                     save_checkpoint(checkpoint, network, progress)
-    if progress.best_weights is None:
-        return history, progress.epochs
-    network.set_weights(progress.best_weights)
-    return history, progress.best
+    kept = progress.epochs
+    if progress.best_weights is not None:
+        network.set_weights(progress.best_weights)
+        kept = progress.best
+    if params.batch_norm and params.batch_norm_statistics == "recomputed":
+        recompute_statistics(network, _whole_batches(training.images, params.batch_size))
+    return history, kept
 
 
 def _length(name: str, params: Network, images: int) -> tuple[int, int]:
@@ -131,6 +136,12 @@ def chunks(training: Split, params: Network, seed: int, epoch: int) -> Iterator[
         chosen = order[start : start + size]
         images, labels = scaled(training.images[chosen]), training.labels[chosen]
         yield augment(images, random) if augment else images, labels
+
+
+def _whole_batches(images: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+    """Yield the images as they are; those that are too few for a last batch are left out, unless it is the only one."""
+    for start in range(0, max(1, len(images) - batch_size + 1), batch_size):
+        yield scaled(images[start : start + batch_size])
 
 
 def _in_order(split: Split) -> Iterator[Chunk]:

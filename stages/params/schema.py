@@ -122,6 +122,7 @@ class Network(Section):
         Field(description="a number, 0 … 0.95, or a list of one per hidden layer"),
     ]
     batch_norm: Flag
+    batch_norm_statistics: choice("moving", "recomputed")
     l1: Penalty
     l2: Penalty
     augmentation: Augmentation

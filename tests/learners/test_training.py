@@ -172,6 +172,31 @@ def test_with_shifts_the_model_is_the_mean_over_shifted_images(tmp_path):
     np.testing.assert_allclose(predicted, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize(("batch_size", "batches"), [(40, 3), (200, 1)])
+def test_recomputed_statistics_are_those_of_the_images_as_they_are(tmp_path, batch_size, batches):
+    changes = {"hidden_units": [8, 5], "batch_norm": True, "dropout": 0.5, "batch_size": batch_size}
+    model, history, *_ = run(**changes, batch_norm_statistics="recomputed")
+    moving, moving_history, *_ = run(**changes, batch_norm_statistics="moving")
+    assert history == moving_history
+    for a, b in zip(model.trainable_variables, moving.trainable_variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+    used = scaled(TRAINING.images)[: batches * batch_size].reshape(batches, -1, 16)
+    first, second = (layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization))
+    kernels = [np.asarray(layer.kernel) for layer in model.layers if isinstance(layer, keras.layers.Dense)]
+    inputs = used @ kernels[0]
+    np.testing.assert_allclose(first.moving_mean, inputs.mean(axis=(0, 1)), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(first.moving_variance, inputs.var(axis=1).mean(axis=0), rtol=1e-3, atol=1e-5)
+    normalized = (inputs - inputs.mean(axis=1, keepdims=True)) / np.sqrt(inputs.var(axis=1, keepdims=True) + 1e-3)
+    inputs = np.maximum(normalized * np.asarray(first.gamma) + np.asarray(first.beta), 0) @ kernels[1]
+    np.testing.assert_allclose(second.moving_mean, inputs.mean(axis=(0, 1)), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(second.moving_variance, inputs.var(axis=1).mean(axis=0), rtol=1e-3, atol=1e-5)
+
+    # The file has the layer as it was.
+    save_keras(model, tmp_path / "model.keras")
+    assert load_keras(tmp_path / "model.keras").layers[2].momentum == moving.layers[2].momentum
+
+
 @pytest.mark.parametrize(
     ("precision", "epoch"),
     # Keras first lowers the scale of a loss in float16.
