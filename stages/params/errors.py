@@ -113,9 +113,10 @@ def _unknown_key(loc: tuple, schema: Section) -> tuple[str, str]:
     if not near:
         # The right key in the wrong section.
         near = [known for known in all_keys(schema) if known.rpartition(".")[2] == key][:1]
-    hint = f"did you mean {near[0]}? " if near else ""
     path = parent + _shorten(key, bare=True)
-    return path, f"{path}: unknown key; {hint}allowed: {', '.join(names)}"
+    # The whole list beside it would hide it.
+    hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(names)}"
+    return path, f"{path}: unknown key; {hint}"
 
 
 def _shorten(value: Any, bare: bool = False) -> str:
@@ -124,4 +125,4 @@ def _shorten(value: Any, bare: bool = False) -> str:
     except ValueError:
         # Python writes no more than 4,300 of an integer's digits.
         text = "a number of thousands of digits"
-    return one_line({"None": "null", "True": "true", "False": "false"}.get(text, text), 60)
+    return one_line({"None": "null", "True": "true", "False": "false"}.get(text, text), 50)
