@@ -125,4 +125,4 @@ def _shorten(value: Any, bare: bool = False) -> str:
     except ValueError:
         # Python writes no more than 4,300 of an integer's digits.
         text = "a number of thousands of digits"
-    return one_line({"None": "null", "True": "true", "False": "false"}.get(text, text), 50)
+    return one_line({"None": "null", "True": "true", "False": "false"}.get(text, text), 40)
