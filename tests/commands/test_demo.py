@@ -38,8 +38,11 @@ from commands.reasons import explainer, neighbours
 from commands.trained import load_trained
 from stages.dataset.prepared import load_info, load_split
 from stages.evaluation.attribution import integrated_gradients
+from stages.learners.keras_classifier import KerasClassifier
 from stages.process.errors import UserError
 from tests.conftest import PROJECT, Clone
+from tests.learners.test_training import VALIDATION
+from tests.learners.test_training import run as train_small
 from tests.servers import free_port
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -523,6 +526,16 @@ def test_attribution_is_that_of_the_report_and_covering_finds_the_ink(loaded: An
             assert np.abs(found - wanted).max() < 0.1 * np.abs(wanted).max()
         else:
             assert found[image > 0].sum() > 0.1
+
+
+def test_attribution_of_several_networks_is_that_of_the_report():
+    classifier = KerasClassifier(train_small(networks=2, test_time_shift=1)[0])
+    image = VALIDATION.images[0]
+    with ThreadPoolExecutor(max_workers=1) as keras:
+        for label in range(3):
+            wanted = integrated_gradients(classifier, image[None], np.array([label]))[0]
+            found = explainer(classifier, keras)(image, label)
+            assert np.abs(found - wanted).max() < 0.1 * np.abs(wanted).max()
 
 
 def test_the_nearest_training_images_are_of_the_same_digit(reproduced):
