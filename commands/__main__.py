@@ -1,8 +1,10 @@
 """`uv run mnist`: the commands besides dvc."""
 
 import argparse
+import os
 import sys
 from importlib import import_module
+from pathlib import Path
 
 from stages.process.ending import exit_on_user_error
 from stages.process.garbage import collect_rarely
@@ -12,6 +14,8 @@ COMMANDS = ("ui", "predict", "demo", "recipe", "repeat", "sweep", "publish", "ch
 
 def main() -> None:
     collect_rarely()
+    # Where .venv/bin/mnist was called by its path, `python` in dvc.yaml would be another one.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     with exit_on_user_error():
         parser = argparse.ArgumentParser(prog="mnist", description="The commands besides dvc.")
         commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
