@@ -522,8 +522,7 @@ def test_attribution_is_that_of_the_report_and_covering_finds_the_ink(loaded: An
         assert found.shape == image.shape
         # The MLP here averages over shifts, the CNN does not.
         if each.model.history:
-            wanted = integrated_gradients(each.classifier, image[None], np.array([label]))[0]
-            assert np.abs(found - wanted).max() < 0.1 * np.abs(wanted).max()
+            assert_is_the_reports(found, each.classifier, image, label)
         else:
             assert found[image > 0].sum() > 0.1
 
@@ -533,9 +532,12 @@ def test_attribution_of_several_networks_is_that_of_the_report():
     image = VALIDATION.images[0]
     with ThreadPoolExecutor(max_workers=1) as keras:
         for label in range(3):
-            wanted = integrated_gradients(classifier, image[None], np.array([label]))[0]
-            found = explainer(classifier, keras)(image, label)
-            assert np.abs(found - wanted).max() < 0.1 * np.abs(wanted).max()
+            assert_is_the_reports(explainer(classifier, keras)(image, label), classifier, image, label)
+
+
+def assert_is_the_reports(found: np.ndarray, classifier: KerasClassifier, image: np.ndarray, label: int) -> None:
+    wanted = integrated_gradients(classifier, image[None], np.array([label]))[0]
+    assert np.abs(found - wanted).max() < 0.1 * np.abs(wanted).max()
 
 
 def test_the_nearest_training_images_are_of_the_same_digit(reproduced):
