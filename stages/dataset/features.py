@@ -48,10 +48,21 @@ def gradient_histograms(images: np.ndarray) -> np.ndarray:
     return np.rint(features, out=features)
 
 
+def pixels_and_gradient_histograms(images: np.ndarray) -> np.ndarray:
+    """Return both for uint8 images: float32 (n, height * width * channels + 324)."""
+    return np.concatenate([pixels(images), gradient_histograms(images)], axis=1)
+
+
 def feature_count(features: str, height: int, width: int, channels: int) -> int:
     """Return how many values the `features`, one of `FEATURES`, are for an image of that size."""
+    values = height * width * channels
     # Overlapping blocks of 2x2 cells.
-    return (CELLS - 1) ** 2 * 4 * ORIENTATIONS if features == "gradient_histograms" else height * width * channels
+    histograms = (CELLS - 1) ** 2 * 4 * ORIENTATIONS
+    return {"pixels": values, "gradient_histograms": histograms}.get(features, values + histograms)
 
 
-FEATURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"pixels": pixels, "gradient_histograms": gradient_histograms}
+FEATURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "pixels": pixels,
+    "gradient_histograms": gradient_histograms,
+    "pixels_and_gradient_histograms": pixels_and_gradient_histograms,
+}

@@ -204,7 +204,7 @@ class Cnn(Network):
 
 
 class RandomForest(Section):
-    features: choice("pixels", "gradient_histograms")
+    features: choice("pixels", "gradient_histograms", "pixels_and_gradient_histograms")
     # A tree of full MNIST takes more than a megabyte of memory.
     n_estimators: integer(1, 2_000)
     max_features: (
@@ -309,5 +309,5 @@ class Params(Section):
         if isinstance(forest.max_features, int) and forest.max_features > available:
             raise ValueError(
                 f"train.random_forest.max_features: {forest.max_features} of {dataset.name}'s "
-                f"{available} {'pixels' if forest.features == 'pixels' else 'gradient histogram values'}; lower it"
+                f"{available} features ({forest.features}); lower it"
             )

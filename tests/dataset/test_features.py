@@ -5,7 +5,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from stages.dataset.features import FEATURES, LEVELS, gradient_histograms, pixels
+from stages.dataset.features import FEATURES, LEVELS, feature_count, gradient_histograms, pixels
 from stages.dataset.scaling import scaled
 from stages.params.schema import RandomForest
 
@@ -39,6 +39,22 @@ def test_gradient_histograms_see_direction_and_not_brightness():
 
 def test_an_empty_image_has_no_gradients():
     assert not gradient_histograms(np.zeros((1, 28, 28), np.uint8)).any()
+
+
+@pytest.mark.parametrize("size", [(28, 28), (9, 10, 3)])
+@pytest.mark.parametrize("name", FEATURES)
+def test_their_number_is_known_before_they_are_made(name, size):
+    images = RANDOM.integers(0, 256, (2, *size), dtype=np.uint8)
+    features = FEATURES[name](images)
+    assert features.shape == (2, feature_count(name, *(*size, 1)[:3]))
+    assert features.dtype == np.float32
+
+
+def test_both_features_stand_side_by_side():
+    images = RANDOM.integers(0, 256, (2, 28, 28), dtype=np.uint8)
+    both = FEATURES["pixels_and_gradient_histograms"](images)
+    np.testing.assert_array_equal(both[:, :784], pixels(images))
+    np.testing.assert_array_equal(both[:, 784:], gradient_histograms(images))
 
 
 def test_the_params_know_the_features():

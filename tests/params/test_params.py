@@ -59,7 +59,7 @@ def test_a_view_holds_only_its_sections(params_file):
         ("    l1: 0.0", "    l1: .nan", ["train.mlp.l1: nan is not allowed"]),
         ("    l1: 0.0", "    l1: -1", ["train.mlp.l1: -1 is not allowed", "0 … 100"]),
         ("max_features: 12", "max_features: 1.5", ["train.random_forest.max_features: 1.5 is not allowed"]),
-        ("max_features: 12", "max_features: 325", ["325 of mnist's 324 gradient histogram values"]),
+        ("max_features: 12", "max_features: 325", ["325 of mnist's 324 features (gradient_histograms)"]),
         ("features: gradient_histograms", "features: hog", ["train.random_forest.features: 'hog' is not allowed"]),
         ("rotation: 10.0", "rotation: 181", ["train.mlp.augmentation.rotation: 181 is not allowed", "0 … 180"]),
         ("deskew: false", "deskew: 1", ["preprocess.deskew: 1 is not allowed", "true | false"]),
@@ -90,10 +90,11 @@ def test_a_mistake_is_named_with_what_is_allowed(params_file, before, after, par
         assert part in message
 
 
-def test_the_features_of_the_forest_decide_how_many_a_split_can_try(params_file):
-    edit(params_file, "features: gradient_histograms", "features: pixels")
-    edit(params_file, "max_features: 12", "max_features: 785")
-    assert "785 of mnist's 784 pixels" in refusal(params_file)
+@pytest.mark.parametrize(("features", "count"), [("pixels", 784), ("pixels_and_gradient_histograms", 1108)])
+def test_the_features_of_the_forest_decide_how_many_a_split_can_try(params_file, features, count):
+    edit(params_file, "features: gradient_histograms", f"features: {features}")
+    edit(params_file, "max_features: 12", f"max_features: {count + 1}")
+    assert f"{count + 1} of mnist's {count} features ({features})" in refusal(params_file)
 
 
 @pytest.mark.parametrize("text", ["", "- 1\n", "text", "\x00"])
