@@ -46,12 +46,12 @@ def find_run(run_id: str) -> tuple[dict[str, str], Path | None]:
 def check_out_code(folder: Path, commit: str, diff: Path | None) -> None:
     """Put the commit with the diff into the new `folder`; raises `UserError` where Git cannot."""
     main = main_repository()
-    git(main, "clone", "--quiet", "--no-checkout", str(main), str(folder))
+    git("clone", "--quiet", "--no-checkout", str(main), str(folder))
     # By its id: the commit need not be on a branch.
-    git(folder, "fetch", "--quiet", str(main), commit)
-    git(folder, "checkout", "--quiet", "--detach", commit)
+    git("fetch", "--quiet", str(main), commit, clone=folder)
+    git("checkout", "--quiet", "--detach", commit, clone=folder)
     if diff:
-        git(folder, "apply", "--whitespace=nowarn", str(diff))
+        git("apply", "--whitespace=nowarn", str(diff), clone=folder)
 
 
 def output_md5(path: Path) -> str:

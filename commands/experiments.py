@@ -59,7 +59,7 @@ def set_params(params: dict[str, Any]) -> list[str]:
 def check_tracked(name: str) -> None:
     """Raise `UserError` for a data set that the copy of the repository, in which the experiment runs, would lack."""
     folder = SETS / name
-    if not git(Path.cwd(), "ls-files", "--", folder.as_posix()) and not folder.with_name(f"{name}.dvc").exists():
+    if not git("ls-files", "--", folder.as_posix()) and not folder.with_name(f"{name}.dvc").exists():
         raise UserError(
             f"{folder}: neither Git nor DVC tracks it, so an experiment would not have it\n"
             f"uv run dvc add {folder} keeps it in DVC."

@@ -6,8 +6,11 @@ from pathlib import Path
 from stages.process.errors import UserError, one_line
 
 
-def git(clone: Path, *arguments: str) -> str:
-    """Return what Git prints, without the last line's end; raises `UserError` with the last line of its complaint."""
+def git(*arguments: str, clone: Path = Path()) -> str:
+    """Return what Git prints in the `clone`, without the last line's end.
+
+    Raises `UserError` with the last line of its complaint.
+    """
     done = subprocess.run(("git", *arguments), cwd=clone, check=False, capture_output=True, text=True)
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
@@ -27,12 +30,11 @@ def remove_experiment(clone: Path, name: str) -> None:
     `dvc exp remove` takes two seconds for it.
     """
     for ref, _ in _experiments(clone, name):
-        git(clone, "update-ref", "-d", ref)
+        git("update-ref", "-d", ref, clone=clone)
 
 
 def _experiments(clone: Path, name: str) -> list[tuple[str, str]]:
     """Return the refs, which DVC has for each commit that an experiment was made on, and the commits of that name."""
-    listed = git(
-        clone, "for-each-ref", "--sort=-committerdate", "--format=%(refname) %(objectname)", f"refs/exps/*/*/{name}"
-    )
+    newest_first = ("--sort=-committerdate", "--format=%(refname) %(objectname)")
+    listed = git("for-each-ref", *newest_first, f"refs/exps/*/*/{name}", clone=clone)
     return [tuple(line.split()) for line in listed.splitlines()]

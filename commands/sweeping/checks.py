@@ -1,7 +1,6 @@
 """What a cluster's machines must have before the first trial: the commit, and the three places that they share."""
 
 import subprocess
-from pathlib import Path
 
 from commands.git import git
 from commands.sweeping import slot
@@ -16,14 +15,14 @@ def check_here() -> str:
             f"{', '.join(edited[:3])}: differs from the last commit, which is what a cluster's machines have\n"
             "Commit it and push, or put it back."
         )
-    remotes = git(Path.cwd(), "remote").split()
+    remotes = git("remote").split()
     remote = "origin" if "origin" in remotes else next(iter(remotes), None)
     if remote is None:
         raise UserError("Git has no remote, from which a cluster's machines have the commit\ngit remote add origin …")
     if mistake := slot.git_mistake(remote):
         raise UserError(f"Git's remote {remote} does not answer: {mistake}")
     subprocess.run(("git", "fetch", "--quiet", remote), check=False, capture_output=True)
-    if not git(Path.cwd(), "for-each-ref", "--contains", "HEAD", f"refs/remotes/{remote}"):
+    if not git("for-each-ref", "--contains", "HEAD", f"refs/remotes/{remote}"):
         raise UserError(f"Git's remote {remote} does not have this commit\nPush it: git push {remote}")
     if mistake := slot.dvc_mistake():
         raise UserError(

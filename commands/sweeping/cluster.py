@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from commands.git import git
@@ -91,7 +90,7 @@ def run_pipelines(address: str, resources: Resources, experiments: dict[str, dic
 def _connected(address: str, resources: Resources) -> Iterator[tuple[Any, str, str]]:
     """Yield Ray, connected and its nodes checked, with the commit that they have and the name of Git's remote."""
     ray = _import_ray()
-    git_remote, commit = check_here(), git(Path.cwd(), "rev-parse", "HEAD")
+    git_remote, commit = check_here(), git("rev-parse", "HEAD")
     _connect(ray, address)
     try:
         nodes = _slots(ray, resources)

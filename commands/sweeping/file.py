@@ -1,6 +1,7 @@
 """The file of a sweep, sweeps/NAME.yaml: its schema, and reading it."""
 
 import difflib
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -115,23 +116,20 @@ class Sweep(Section):
                 if getattr(self, key) is None:
                     raise ValueError(f"{key}: must be there with method: {self.method}")
             return self
-        points = 1
         for key, parameter in self.parameters.items():
             if parameter.values is None:
                 raise ValueError(f"parameters.{key}: a grid has values, and no min and max")
-            points *= len(parameter.values)
+        points = self._grid_points()
         if self.trials not in (None, points):
             raise ValueError(f"trials: the grid has {points} points; set trials: {points}, or leave it out")
         return self
 
     @property
     def total(self) -> int:
-        if self.trials is not None:
-            return self.trials
-        total = 1
-        for parameter in self.parameters.values():
-            total *= len(parameter.values)
-        return total
+        return self._grid_points() if self.trials is None else self.trials
+
+    def _grid_points(self) -> int:
+        return math.prod(len(parameter.values) for parameter in self.parameters.values())
 
 
 def sweep_names() -> list[str]:

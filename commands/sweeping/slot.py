@@ -58,7 +58,7 @@ def survey(git_remote: str) -> Survey:
     with _in_the_clone():
         return Survey(
             place=_place(),
-            commit=git(CLONE, "rev-parse", "HEAD"),
+            commit=git("rev-parse", "HEAD"),
             edited=edited(),
             tracking_uri=tracking_uri(),
             git_mistake=git_mistake(git_remote),
@@ -131,7 +131,7 @@ def push_rest(git_remote: str) -> list[str]:
 
 def edited() -> list[str]:
     """Return the files that differ from HEAD, but for reports, on which no trial depends."""
-    lines = git(Path.cwd(), "status", "--porcelain", "--untracked-files=no", "--", ".", ":!reports").splitlines()
+    lines = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!reports").splitlines()
     return [line[2:].strip() for line in lines]
 
 
@@ -164,7 +164,7 @@ def _in_the_clone() -> Iterator[None]:
 
 
 def _other_code(commit: str) -> str | None:
-    if git(CLONE, "rev-parse", "HEAD") != commit or edited():
+    if git("rev-parse", "HEAD") != commit or edited():
         return f"{_place()} is not at commit {commit[:9]}, or differs from it"
     return None
 
