@@ -1,9 +1,11 @@
-"""DVC as a command of its own, so that it shows its progress on the console."""
+"""DVC as a command of its own, which shows its progress on the console, or nothing."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+from stages.process.errors import one_line
 
 
 def run_dvc(*arguments: str, folder: Path = Path(), quiet: bool = False, **environment: str) -> int:
@@ -20,3 +22,12 @@ def run_dvc(*arguments: str, folder: Path = Path(), quiet: bool = False, **envir
             process.terminate()
             process.wait()
         raise
+
+
+def dvc_complaint(*arguments: str) -> str | None:
+    """Run `dvc` here, which shows nothing; return what it complains of, on one line, or None where it did its work."""
+    done = subprocess.run((sys.executable, "-m", "dvc", *arguments), capture_output=True, text=True, check=False)
+    if not done.returncode:
+        return None
+    said = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")] or [done.stderr.strip()]
+    return one_line(said[0].removeprefix("ERROR: "))

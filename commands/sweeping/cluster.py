@@ -2,14 +2,13 @@
 
 import os
 import socket
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
 from functools import partial
 from typing import Any
 
+from commands.dvc_console import dvc_complaint
 from commands.git import git
 from commands.sweeping import slot
 from commands.sweeping.checks import check_here, check_nodes
@@ -243,6 +242,5 @@ def _words(ray: Any, error: Exception) -> str:
 def _bring(git_remote: str, names: list[str], models: bool) -> None:
     """Bring the experiments from Git's remote into this clone, with their `models` or without."""
     options = [] if models else ["--no-cache"]
-    command = (sys.executable, "-m", "dvc", "exp", "pull", "--force", *options, git_remote, *names)
-    if names and (done := subprocess.run(command, capture_output=True, text=True, check=False)).returncode:
-        warn(f"not all experiments are in this clone: {one_line(done.stderr.strip())}")
+    if names and (mistake := dvc_complaint("exp", "pull", "--force", *options, git_remote, *names)):
+        warn(f"not all experiments are in this clone: {mistake}")

@@ -6,7 +6,6 @@ The clone is the one that the worker's own environment has installed, so each cl
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import Any
 from filelock import FileLock
 
 import commands
+from commands.dvc_console import dvc_complaint
 from commands.git import git
 from commands.sweeping.dvc_process import end_dvc
 from commands.sweeping.trial import (
@@ -191,10 +191,7 @@ def _push(git_remote: str) -> str | None:
     """Push the experiments that are only here, with their models and how DVC got them; return what went wrong."""
     if names := _unpushed():
         # A later trial of the same name takes the place of an earlier one.
-        command = (sys.executable, "-m", "dvc", "exp", "push", "--force", "--run-cache", git_remote, *names)
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or [done.stderr.strip()]
-            return one_line(said[0].removeprefix("ERROR: "))
+        if mistake := dvc_complaint("exp", "push", "--force", "--run-cache", git_remote, *names):
+            return mistake
         UNPUSHED.unlink()
     return None
