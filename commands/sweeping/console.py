@@ -69,8 +69,8 @@ class Progress:
 
     def _line(self, number: int) -> str:
         trial, metric = self.study.get_trials(deepcopy=False)[number], self.sweep.metric.name
-        keys = short_keys([*self.sweep.parameters])
-        values = ", ".join(f"{keys[key]} {value}" for key, value in trial_values(self.sweep, trial).items())
+        keys, of_trial = short_keys(self.sweep), trial_values(self.sweep, trial)
+        values = ", ".join(f"{short} {of_trial[key]}" for key, short in keys.items() if key in of_trial)
         if trial.state == TrialState.COMPLETE:
             how = f"{metric} {metric_words(metric, trial.value)}"
             how += " (from DVC's cache)" if trial.user_attrs.get(CACHED) else ""
@@ -88,7 +88,7 @@ class Progress:
 
 def best_table(name: str, sweep: Sweep, study: optuna.Study) -> Table:
     """Return a table of the best trials."""
-    keys = short_keys([*sweep.parameters])
+    keys = short_keys(sweep)
     table = Table(title=f"sweep {name}: the best so far")
     for heading in ("trial", sweep.metric.name, *keys.values()):
         table.add_column(heading, justify="right")

@@ -41,7 +41,7 @@ def write_page(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     pictures = {each: folder / f"{each}.png" for each in _draw(sweep, study, folder)}
-    keys = short_keys([*sweep.parameters])
+    keys = short_keys(sweep)
     metric = sweep.metric.name
     ended = finished(study)
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
@@ -87,7 +87,7 @@ def _draw(sweep: Sweep, study: optuna.Study, folder: Path) -> list[str]:
             drawn["importances"] = lambda: draw.plot_param_importances(
                 shown, evaluator=PedAnovaImportanceEvaluator(), params=varied, target_name=metric
             )
-        if len(complete) > 1:
+        if varied:
             drawn["parallel_coordinate"] = lambda: draw.plot_parallel_coordinate(shown, target_name=metric)
         for name, picture in drawn.items():
             # They set a style for all that is drawn after them.
@@ -110,10 +110,10 @@ def _varied(trials: list[optuna.trial.FrozenTrial]) -> dict[str, set[Any]]:
 
 def _renamed(sweep: Sweep, study: optuna.Study) -> optuna.Study:
     """Return a copy of the study's complete and pruned trials with short names, for which the pictures have room."""
-    keys = short_keys([*sweep.parameters])
+    keys = short_keys(sweep)
     shown = optuna.create_study(direction=sweep.metric.goal)
     for trial in finished(study):
-        if trial.state == TrialState.FAIL or trial.params.keys() != keys.keys():
+        if trial.state == TrialState.FAIL or trial.params.keys() != sweep.parameters.keys():
             continue
         params, distributions = {}, {}
         for key, short in keys.items():

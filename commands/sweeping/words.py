@@ -12,8 +12,9 @@ from commands.sweeping.space import proposed
 LONGEST = 32
 
 
-def short_keys(keys: list[str]) -> dict[str, str]:
-    """Return the last parts of the dotted keys, as many as make them distinct."""
+def short_keys(sweep: Sweep) -> dict[str, str]:
+    """Return, for the dotted keys of more than one value, their last parts, as many as make them distinct."""
+    keys = [key for key, parameter in sweep.parameters.items() if len(parameter.extremes()) > 1]
     found = {}
     for key in keys:
         parts = key.split(".")

@@ -11,6 +11,7 @@ from scipy.stats import ttest_rel
 from commands import sweep as command
 from commands.sweeping.base import base_of, keys_read
 from commands.sweeping.confirm import judge
+from commands.sweeping.console import best_table
 from commands.sweeping.file import load_sweep, sweep_names
 from commands.sweeping.report import write_page
 from commands.sweeping.search import Search
@@ -300,6 +301,17 @@ def test_a_gain_that_is_chance_or_cannot_be_judged_beats_nothing():
     assert not judge({"present": [0.9, 0.92, 0.91], "0001": [0.92, 0.91, 0.93]}, [1, 2, 3], "maximize").beats
     same = judge({"present": [0.9, 0.92], "0001": [0.91, 0.93]}, [1, 2], "maximize")
     assert (same.beats, same.p_value, same.gain) == (False, None, pytest.approx(0.01))
+
+
+def test_a_param_of_one_value_is_in_no_table(project):
+    write(project, {"parameters": {**SWEEP["parameters"], "train.cnn.epochs": {"values": [1]}}})
+    search = opened()
+    assert run(search)[0].params["train.cnn.epochs"] == 1
+    text = write_page("own", search.sweep, search.study, None, None).read_text()
+    assert "<th title" in text
+    assert ">epochs</th>" not in text
+    headings = [column.header for column in best_table("own", search.sweep, search.study).columns]
+    assert headings[2:] == ["learning_rate", "batch_size", "hidden_units"]
 
 
 def test_the_page_has_the_trials_the_verdict_and_the_pictures(project):
