@@ -58,7 +58,9 @@ def feature_count(features: str, height: int, width: int, channels: int) -> int:
     values = height * width * channels
     # Overlapping blocks of 2x2 cells.
     histograms = (CELLS - 1) ** 2 * 4 * ORIENTATIONS
-    return {"pixels": values, "gradient_histograms": histograms}.get(features, values + histograms)
+    counts = {"pixels": values, "gradient_histograms": histograms}
+    counts["pixels_and_gradient_histograms"] = values + histograms
+    return counts[features]
 
 
 FEATURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
