@@ -28,8 +28,7 @@ def main() -> None:
     network, section = built_network(model, params), getattr(params.train, model)
 
     from stages.learners.networks import optimizer
-    from stages.learners.training import CHUNK, chunks
-    from stages.runtime import make_test_steps, make_train_steps
+    from stages.learners.tensorflow_epochs import CHUNK, chunks, make_test_steps, make_train_steps
 
     training, validation = load_split("train"), load_split("validation")
     network.compile(optimizer=optimizer(section.optimizer, steps=1000), loss="sparse_categorical_crossentropy")
@@ -39,7 +38,7 @@ def main() -> None:
     count = max(1, CHUNK // section.batch_size) * section.batch_size
     augmentation = _seconds(lambda: next(parts), 8)
     images, labels = next(parts)
-    step = _seconds(partial(steps, images, labels), 8)
+    step = _seconds(partial(steps, [(images, labels)]), 8)
     held = scaled(validation.images[:count]), validation.labels[:count]
     validated = _seconds(partial(make_test_steps(network), [held]), 8)
     flop, peak = training_flop(network), _peak()

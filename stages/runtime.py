@@ -1,8 +1,8 @@
-"""Device, number format, seeds and determinism of the Keras backend; the only module with backend code."""
+"""Device, number format, seeds and determinism of the Keras backend; the epochs of each are in stages/learners."""
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -59,62 +59,6 @@ def jit_compile() -> bool | str:
     (measured), and on a GPU the deterministic operations exclude it.
     """
     return False if _backend() == "tensorflow" else "auto"
-
-
-def make_train_steps(model, batch_size: int) -> Callable[[np.ndarray, np.ndarray], dict[str, float]]:
-    """Return a function that trains the compiled `model` on images and labels, in steps of `batch_size`.
-
-    The model's optimizer must be built. The function returns the mean loss and metrics over these images. Under
-    TensorFlow all the steps of a call are one graph. Keras' own `fit` with `steps_per_execution=16` makes the same
-    bytes, and takes 3.3 s for an epoch of the default MLP instead of 2.3 s, 8.5 s for one of the CNN instead of 6.3 s
-    (medians of three rounds, full MNIST, 2 busy cores).
-    """
-    if _backend() == "tensorflow":
-        steps = _tensorflow_steps(model, lambda batch: model.train_step(batch), batch_size)
-        return lambda images, labels: steps([(images, labels)])
-
-    def train_steps(images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        history = model.fit(images, labels, batch_size=batch_size, shuffle=False, verbose=0).history
-        return {name: values[0] for name, values in history.items()}
-
-    return train_steps
-
-
-def make_test_steps(model) -> Callable[[Iterable[tuple[np.ndarray, np.ndarray]]], dict[str, float]]:
-    """Return a function that measures the compiled `model` on chunks of images and labels, in steps of `PREDICTED`.
-
-    It returns the mean loss and metrics over all of them. Under TensorFlow all the steps of a chunk are one graph,
-    which takes half the time of Keras' own `evaluate` (measured).
-    """
-    if _backend() == "tensorflow":
-        return _tensorflow_steps(model, lambda batch: model.test_step(batch), PREDICTED)
-
-    def test_steps(chunks: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
-        sums, count = dict.fromkeys(("loss", "accuracy"), 0.0), 0
-        for images, labels in chunks:
-            means = model.evaluate(images, labels, batch_size=PREDICTED, verbose=0, return_dict=True)
-            sums = {name: total + means[name] * len(labels) for name, total in sums.items()}
-            count += len(labels)
-        return {name: total / count for name, total in sums.items()}
-
-    return test_steps
-
-
-def _tensorflow_steps(model, step: Callable, batch_size: int) -> Callable[[Iterable], dict[str, float]]:
-    import tensorflow as tf
-
-    @tf.function(reduce_retracing=True)
-    def steps(images, labels):
-        for start in tf.range(0, tf.shape(labels)[0], batch_size):
-            step((images[start : start + batch_size], labels[start : start + batch_size]))
-
-    def run(chunks: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
-        model.reset_metrics()
-        for images, labels in chunks:
-            steps(tf.constant(images), tf.constant(labels))
-        return {name: float(value) for name, value in model.get_metrics_result().items()}
-
-    return run
 
 
 def input_gradients(model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:

@@ -1,5 +1,8 @@
 """Random changes of training images that leave their class alone."""
 
+from types import ModuleType
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -43,22 +46,26 @@ class Augmentation:
         size = min(PART, MAX_HEIGHT // (self.height + 2 * MARGIN))
         for start in range(0, len(images), size):
             part = images[start : start + size]
-            changed[start : start + size] = self._moved(part, self._sources(len(part), random))
+            changed[start : start + size] = self._moved(part, self.sources(len(part), random))
         return changed
 
-    def _sources(self, count: int, random: np.random.Generator) -> np.ndarray:
-        """Return where each pixel of each image comes from: float32 (count, 2, height * width)."""
+    def sources(self, count: int, random: Any, xp: ModuleType = np) -> Any:
+        """Return where each pixel of each image comes from: float32 (count, 2, height * width), row and column.
+
+        `random` has the methods of NumPy's generator that are used here, and gives arrays of `xp`, which may be
+        `jax.numpy`.
+        """
         params = self.params
 
-        def uniform(limit: float, *shape: int) -> np.ndarray:
+        def uniform(limit: float, *shape: int) -> Any:
             return random.uniform(-limit, limit, (count, *shape)).astype(np.float32)
 
         angle = uniform(np.deg2rad(params.rotation))
         shear = uniform(params.shear)
-        cosine, sine = np.cos(angle), np.sin(angle)
+        cosine, sine = xp.cos(angle), xp.sin(angle)
         maps = (
-            np.stack([np.stack([cosine, sine], axis=1), np.stack([shear - sine, cosine], axis=1)], axis=1)
-            * np.exp(uniform(np.log1p(params.zoom), 2))[:, :, None]
+            xp.stack([xp.stack([cosine, sine], axis=1), xp.stack([shear - sine, cosine], axis=1)], axis=1)
+            * xp.exp(uniform(np.log1p(params.zoom), 2))[:, :, None]
         )
         moved = maps.reshape(2 * count, 2) @ self.positions
         if params.elastic:
@@ -66,7 +73,8 @@ class Augmentation:
             moved += weights * np.float32(params.elastic * self.height) @ self.field
         moved = moved.reshape(count, 2, -1)
         if params.flip:
-            moved[:, 1] *= random.choice(np.float32([-1, 1]), (count, 1))
+            side = random.choice(np.float32([-1, 1]), (count, 1))
+            moved *= xp.stack([xp.ones_like(side), side], axis=1)
         moved += (self.centre + uniform(params.shift, 2) * np.float32([self.height, self.width]))[:, :, None]
         return moved
 

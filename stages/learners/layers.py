@@ -5,7 +5,8 @@ use that. The layers have the names and settings of Keras' own, and are saved as
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import keras
 import numpy as np
@@ -23,19 +24,23 @@ class BatchNormalization(layers.BatchNormalization):
                 moving.assign(moving * self.momentum + new * (1 - self.momentum))
         else:
             mean, variance = self.moving_mean, self.moving_variance
-        # In float64 it is a division by a square root; written as one, TensorFlow makes rsqrt of it again.
-        scale = ops.cast(ops.rsqrt(ops.cast(variance, "float64") + self.epsilon), "float32") * self.gamma
+        # In float64 it is a division by a square root; written as one, TensorFlow makes rsqrt of it. JAX has none.
+        wide = "float64" if keras.config.backend() == "tensorflow" else "float32"
+        scale = ops.cast(ops.rsqrt(ops.cast(variance, wide) + self.epsilon), "float32") * self.gamma
         return ops.cast(values * scale + (self.beta - mean * scale), self.compute_dtype)
 
 
-def recompute_statistics(network: keras.Sequential, batches: Iterable[np.ndarray]) -> None:
+def recompute_statistics(
+    network: keras.Sequential, batches: Iterable[np.ndarray], compiled: Callable[[keras.Sequential, Callable], Callable]
+) -> None:
     """Set what batch normalization predicts with to its means over the `batches` of images, all other layers at rest.
 
     Images that were changed at random have other statistics than those that the network is asked about. (Wu & Johnson,
     "Rethinking 'Batch' in BatchNorm", 2021.)
     """
     momenta = {layer: layer.momentum for layer in network.layers if isinstance(layer, BatchNormalization)}
-    for number, values in enumerate(batches):
+
+    def observe(values: Any, number: Any) -> None:
         for layer in network.layers:
             if layer in momenta:
                 # The moving average becomes the mean of all so far.
@@ -43,6 +48,10 @@ def recompute_statistics(network: keras.Sequential, batches: Iterable[np.ndarray
                 values = layer(values, training=True)
             else:
                 values = layer(values)
+
+    observe = compiled(network, observe)
+    for number, values in enumerate(batches):
+        observe(values, number)
     for layer, momentum in momenta.items():
         layer.momentum = momentum
 

@@ -2,15 +2,14 @@
 
 import math
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 
 import keras
 import numpy as np
 
 from stages.dataset.prepared import Split
 from stages.dataset.scaling import scaled
-from stages.learners.augmentation import Augmentation
 from stages.learners.checkpoint import HISTORY, Progress, load_checkpoint, save_checkpoint
 from stages.learners.layers import recompute_statistics
 from stages.learners.networks import optimizer
@@ -18,15 +17,10 @@ from stages.params.schema import Network
 from stages.process.console import progress_bar, warn
 from stages.process.errors import UserError
 from stages.process.lifetime import interrupts_deferred
-from stages.runtime import PREDICTED, jit_compile, make_test_steps, make_train_steps
+from stages.runtime import jit_compile
 
 # Networks that had fewer steps knew hardly more than chance, or far less than they could (measured on `digits`).
 TOO_FEW_STEPS = 200
-# Images that are drawn and augmented at once, while the model trains on those before: enough to hide the cost of a
-# start, few enough to need little memory. Of large images it is fewer: so many values.
-CHUNK, CHUNK_VALUES = 4096, 4096 * 32 * 32 * 3
-
-Chunk = tuple[np.ndarray, np.ndarray]
 
 
 def train(
@@ -58,7 +52,8 @@ def train(
     )
     # A checkpoint has its variables, and within a graph it is too late to make them.
     network.optimizer.build(network.trainable_variables)
-    train_steps, test_steps = make_train_steps(network, params.batch_size), make_test_steps(network)
+    backend = _for_backend()
+    train_epoch, validate = backend.make_epochs(network, params, training, validation, seed)
     progress = checkpoint and load_checkpoint(checkpoint, network)
     progress = progress or Progress(history={name: [] for name in HISTORY})
     history, done = progress.history, progress.epochs
@@ -71,14 +66,13 @@ def train(
             if params.early_stopping_patience and epoch - 1 - progress.best >= params.early_stopping_patience:
                 break
             sums = dict.fromkeys(("loss", "accuracy"), 0.0)
-            for images, labels in one_ahead(chunks(training, params, seed, epoch)):
-                means = train_steps(images, labels)
+            for means, count in train_epoch(epoch):
                 # Not only at the end of the epoch: this costs nothing, and nothing good comes any more.
                 _check_finite(name, epoch, {"train_loss": means["loss"]})
                 for metric in sums:
-                    sums[metric] += means[metric] * len(labels)
-                bar.update(math.ceil(len(labels) / params.batch_size))
-            validated = test_steps(_in_order(validation))
+                    sums[metric] += means[metric] * count
+                bar.update(math.ceil(count / params.batch_size))
+            validated = validate()
             values = {f"train_{metric}": total / len(training.labels) for metric, total in sums.items()}
             values |= {f"val_{metric}": validated[metric] for metric in sums}
             # Weights can be lost behind a loss that is not: a layer may make 0 of an infinite value.
@@ -99,8 +93,18 @@ def train(
         network.set_weights(progress.best_weights)
         kept = progress.best
     if params.batch_norm and params.batch_norm_statistics == "recomputed":
-        recompute_statistics(network, _whole_batches(training.images, params.batch_size))
+        recompute_statistics(network, _whole_batches(training.images, params.batch_size), backend.compiled)
     return history, kept
+
+
+def _for_backend() -> ModuleType:
+    if keras.config.backend() == "jax":
+        from stages.learners import jax_epochs
+
+        return jax_epochs
+    from stages.learners import tensorflow_epochs
+
+    return tensorflow_epochs
 
 
 def _length(name: str, params: Network, images: int) -> tuple[int, int]:
@@ -121,49 +125,10 @@ def _length(name: str, params: Network, images: int) -> tuple[int, int]:
     return steps, epochs
 
 
-def chunks(training: Split, params: Network, seed: int, epoch: int) -> Iterator[Chunk]:
-    """Yield every training image once, augmented, with its label, in whole batches of `params.batch_size`.
-
-    Order and augmentation are a function of (seed, epoch) alone, not of the random numbers that were drawn before.
-    """
-    random = np.random.default_rng([seed, epoch])
-    order = random.permutation(len(training.labels))
-    size = _chunk(training.images, params.batch_size)
-    augment = Augmentation(params.augmentation, *training.images.shape[1:3])
-    if not any(params.augmentation.model_dump().values()):
-        augment = None
-    for start in range(0, len(order), size):
-        chosen = order[start : start + size]
-        images, labels = scaled(training.images[chosen]), training.labels[chosen]
-        yield augment(images, random) if augment else images, labels
-
-
 def _whole_batches(images: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
     """Yield the images as they are; those that are too few for a last batch are left out, unless it is the only one."""
     for start in range(0, max(1, len(images) - batch_size + 1), batch_size):
         yield scaled(images[start : start + batch_size])
-
-
-def _in_order(split: Split) -> Iterator[Chunk]:
-    """Yield the images as they are, with their labels, in whole steps of a validation."""
-    size = _chunk(split.images, PREDICTED)
-    for start in range(0, len(split.labels), size):
-        yield scaled(split.images[start : start + size]), np.asarray(split.labels[start : start + size])
-
-
-def _chunk(images: np.ndarray, batch_size: int) -> int:
-    """Return how many of the images are worked on at once, in whole batches."""
-    most = min(CHUNK, CHUNK_VALUES // math.prod(images.shape[1:]))
-    return batch_size * max(1, most // batch_size)
-
-
-def one_ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
-    """Yield the `chunks`, and have a thread make the next one meanwhile."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        following = pool.submit(next, chunks, None)
-        while (chunk := following.result()) is not None:
-            following = pool.submit(next, chunks, None)
-            yield chunk
 
 
 def _not_finite(variables: list[keras.Variable]) -> float:
