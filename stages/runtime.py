@@ -37,9 +37,11 @@ def start_keras(runtime: Runtime) -> str:
             f"Install it (uv run --with {error.name} …), or set runtime.backend: tensorflow."
         ) from None
 
-    # Under any backend Keras loads TensorFlow where it is installed.
+    # Under any backend Keras loads TensorFlow where it is installed, to set its seed too.
     with _native_log_hidden(), _absent(*NOT_NEEDED):
         import keras
+
+        keras.utils.set_random_seed(runtime.seed)
 
     # Not what somebody has set in ~/.keras/keras.json or in the environment.
     keras.config.set_floatx("float32")
@@ -48,7 +50,6 @@ def start_keras(runtime: Runtime) -> str:
     keras.config.set_max_epochs(None)
     keras.config.set_max_steps_per_epoch(None)
     keras.config.set_dtype_policy(runtime.precision)
-    keras.utils.set_random_seed(runtime.seed)
     return device
 
 

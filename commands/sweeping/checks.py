@@ -1,7 +1,5 @@
 """What a cluster's machines must have before the first trial: the commit, and the three places that they share."""
 
-import subprocess
-
 from commands.git import git
 from commands.sweeping import slot
 from stages.process.errors import UserError, one_line, without_credentials
@@ -21,7 +19,7 @@ def check_here() -> str:
         raise UserError("Git has no remote, from which a cluster's machines have the commit\ngit remote add origin …")
     if mistake := slot.git_mistake(remote):
         raise UserError(f"Git's remote {remote} does not answer: {mistake}")
-    subprocess.run(("git", "fetch", "--quiet", remote), check=False, capture_output=True)
+    git("fetch", "--quiet", remote)
     if not git("for-each-ref", "--contains", "HEAD", f"refs/remotes/{remote}"):
         raise UserError(f"Git's remote {remote} does not have this commit\nPush it: git push {remote}")
     if mistake := slot.dvc_mistake():

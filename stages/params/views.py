@@ -53,11 +53,8 @@ class TrainMlpParams:
 
 
 @dataclass(frozen=True)
-class TrainCnnParams:
+class TrainCnnParams(TrainMlpParams):
     network: Cnn = _key("train.cnn")
-    runtime: Runtime = _key("runtime")
-
-    resolved = TrainMlpParams.resolved
 
 
 @dataclass(frozen=True)
