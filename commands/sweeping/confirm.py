@@ -15,6 +15,7 @@ from commands.sweeping.space import checked, fixed_params, proposed, trial_param
 from commands.sweeping.study import best_trials
 from commands.sweeping.trial import COMPLETE, Ended, Event, Task
 from stages.process.errors import UserError
+from stages.runtime import start_keras
 from stages.tracking import trial as tags
 
 PRESENT = "present"
@@ -124,9 +125,10 @@ def look_at_test_images(
     found: dict[str, list[float]] = {"test_accuracy": [], "test_loss": []}
     experiments = [f"{name}-{verdict.winner:04d}-seed-{seed}" for seed in verdict.seeds]
     place.bring(experiments, True)
+    if sweep.model.history:
+        start_keras(checked(sweep, content, {}).runtime)
     for experiment in experiments:
-        outputs = Outputs(clone, experiment, sweep.stage)
-        for metric, value in outputs.tested(checked(sweep, content, {}).runtime).items():
+        for metric, value in Outputs(clone, experiment, sweep.stage).tested().items():
             if metric in found:
                 found[metric].append(value)
     study.set_user_attr(TESTED, {"winner": verdict.winner, "metrics": found})

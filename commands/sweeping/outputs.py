@@ -13,7 +13,6 @@ from ruamel.yaml import YAML
 
 from commands.git import experiment_commit, git
 from stages.learners.models import ALL_MODELS
-from stages.params.schema import Runtime
 from stages.paths import LOCK, PARAMS, PREPARED
 from stages.process.console import warn
 from stages.process.errors import UserError, one_line
@@ -87,15 +86,12 @@ class Outputs:
             shares = calibrated(shares, len(forest.estimators_), temperature)
         return validation_metrics(labels, shares)
 
-    def tested(self, runtime: Runtime) -> dict[str, float]:
-        """Return the metrics of the model on the test images."""
+    def tested(self) -> dict[str, float]:
+        """Return the metrics of the model on the test images; a network needs Keras, started."""
 
         from stages.evaluation.scores import scores
         from stages.learners.loading import load_classifier
-        from stages.runtime import start_keras
 
-        if self.model.history:
-            start_keras(runtime)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / self.model.file.name
             path.symlink_to(self.file(self.model.file))
