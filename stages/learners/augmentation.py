@@ -91,6 +91,11 @@ class Augmentation:
         return stacked.reshape(images.shape)
 
 
+def augmentation(params: AugmentationParams, height: int, width: int) -> Augmentation | None:
+    """Return what changes images of that size; None where no limit is above 0."""
+    return Augmentation(params, height, width) if any(params.model_dump().values()) else None
+
+
 def _smooth_field(positions: np.ndarray, height: int, width: int) -> np.ndarray:
     """Return float32 (GRID², height * width): weighted by normal numbers, a smooth field of variance 1."""
     rows, columns = np.meshgrid(

@@ -12,7 +12,7 @@ from jax.scipy.ndimage import map_coordinates
 
 from stages.dataset.prepared import Split
 from stages.dataset.scaling import scaled
-from stages.learners.augmentation import Augmentation
+from stages.learners.augmentation import augmentation
 from stages.params.schema import Network
 from stages.runtime import PREDICTED
 
@@ -114,7 +114,7 @@ def _program(step: Callable, batch_size: int) -> Callable:
 
 
 def _train_step(network: keras.Sequential, params: Network, size: tuple[int, int]) -> Callable:
-    augment = Augmentation(params.augmentation, *size) if any(params.augmentation.model_dump().values()) else None
+    augment = augmentation(params.augmentation, *size)
     optimizer = network.optimizer
 
     def loss(trainable: list, others: list, of_optimizer: list, images: jax.Array, labels: jax.Array) -> tuple:
@@ -163,14 +163,16 @@ def _means(counts: list[Counts], images: int, batch_size: int) -> Means:
     return {"loss": float(np.average(losses, weights=sizes)), "accuracy": float(right.sum() / images)}
 
 
+def _variables(network: keras.Sequential) -> tuple[list[keras.Variable], ...]:
+    return network.trainable_variables, network.non_trainable_variables, network.optimizer.variables
+
+
 def _state(network: keras.Sequential) -> State:
-    variables = network.trainable_variables, network.non_trainable_variables, network.optimizer.variables
-    return tuple([variable.value for variable in each] for each in variables)
+    return tuple([variable.value for variable in some] for some in _variables(network))
 
 
 def _set_state(network: keras.Sequential, state: State) -> None:
-    variables = network.trainable_variables, network.non_trainable_variables, network.optimizer.variables
-    for some, values in zip(variables, state, strict=True):
+    for some, values in zip(_variables(network), state, strict=True):
         for variable, value in zip(some, values, strict=True):
             variable.assign(value)
 

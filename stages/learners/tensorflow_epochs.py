@@ -9,7 +9,7 @@ import numpy as np
 
 from stages.dataset.prepared import Split
 from stages.dataset.scaling import scaled
-from stages.learners.augmentation import Augmentation
+from stages.learners.augmentation import augmentation
 from stages.params.schema import Network
 from stages.runtime import PREDICTED
 
@@ -83,9 +83,7 @@ def chunks(training: Split, params: Network, seed: int, epoch: int) -> Iterator[
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(len(training.labels))
     size = _chunk(training.images, params.batch_size)
-    augment = Augmentation(params.augmentation, *training.images.shape[1:3])
-    if not any(params.augmentation.model_dump().values()):
-        augment = None
+    augment = augmentation(params.augmentation, *training.images.shape[1:3])
     for start in range(0, len(order), size):
         chosen = order[start : start + size]
         images, labels = scaled(training.images[chosen]), training.labels[chosen]
