@@ -8,6 +8,8 @@ ALIAS = "champion"
 # Tags of a run: the md5 that dvc.lock has for its model, and whether that reached gate.minimum_accuracy, "passed" or
 # "missed".
 MODEL_MD5, GATE = "dvc.model_md5", "gate"
+# The experiment of DVC that made it, and "true" once its model was in the workspace, as by `dvc exp apply`.
+EXPERIMENT, APPLIED = "dvc.experiment", "dvc.applied"
 # The run that a run repeats: it made the same model, byte for byte.
 REPEAT_OF = "dvc.repeat_of"
 # A version in the registry has these tags of its run.
@@ -17,8 +19,8 @@ KEPT_TAGS = ("dvc.stage", MODEL_MD5, "git.commit")
 def choose_champion(dataset: str, data_md5: str) -> None:
     """Give the alias to the model with the best validation accuracy on the prepared data with that md5.
 
-    Models that missed the gate and those of experiments do not take part; where none is left the alias goes, if it was
-    on one of these data. Raises what MLflow raises.
+    Models that missed the gate and those of experiments that were not applied do not take part; where none is left the
+    alias goes, if it was on one of these data. Raises what MLflow raises.
     """
     client = connect().MlflowClient()
     from mlflow.exceptions import MlflowException
@@ -41,14 +43,17 @@ def choose_champion(dataset: str, data_md5: str) -> None:
 def _best_run(client: Any, data_md5: str) -> Any:
     """Return the run of the best model on the prepared data with that md5, or None."""
     order = ("metrics.val_accuracy DESC", OLDEST)
-    finished = (
-        f"attributes.status = 'FINISHED' AND tags.`dvc.data_md5` = '{data_md5}' AND tags.`dvc.experiment` IS NULL"
+    finished = f"attributes.status = 'FINISHED' AND tags.`dvc.data_md5` = '{data_md5}'"
+    passed = f"{finished} AND tags.`{MODEL_MD5}` IS NOT NULL AND tags.`{GATE}` = 'passed' AND metrics.val_accuracy >= 0"
+    of_no_experiment = f"tags.`{EXPERIMENT}` IS NULL"
+    found = [first_run(f"{passed} AND {each}", *order) for each in (of_no_experiment, f"tags.`{APPLIED}` = 'true'")]
+    best = max(
+        filter(None, found), key=lambda run: (run.data.metrics["val_accuracy"], -run.info.start_time), default=None
     )
-    passed = f"{finished} AND tags.`{MODEL_MD5}` IS NOT NULL AND tags.`{GATE}` = 'passed'"
-    best = first_run(f"{passed} AND metrics.val_accuracy >= 0", *order)
     # Its model may be that of a run on other data, or of an experiment; no repeat on the same data is better.
     above = best.data.metrics["val_accuracy"] if best else -1
-    better = f"{finished} AND tags.`{REPEAT_OF}` IS NOT NULL AND metrics.val_accuracy > {above}"
+    repeats = f"{finished} AND {of_no_experiment} AND tags.`{REPEAT_OF}` IS NOT NULL"
+    better = f"{repeats} AND metrics.val_accuracy > {above}"
     for repeat in search_runs(better, *order):
         run = client.get_run(repeat.data.tags[REPEAT_OF])
         if run.data.tags.get(GATE) == "passed":

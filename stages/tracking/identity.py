@@ -7,6 +7,7 @@ from stages.learners.models import ALL_MODELS
 from stages.tracking.champion import GATE, MODEL_MD5, REPEAT_OF, choose_champion, logged_model
 from stages.tracking.notes import add_note
 from stages.tracking.store import NEWEST, connect, first_run, search_runs
+from stages.tracking.trial import NUMBER, RUN_TAGS, SWEEP
 
 # Tag of a run: the md5 of the metrics and figures of its evaluation.
 EVALUATION = "dvc.evaluation_md5"
@@ -24,6 +25,21 @@ def standing_run(model_md5: str) -> Any:
     for run in later:
         _make_repeat(run, first)
     return connect().MlflowClient().get_run(first.info.run_id) if later else first
+
+
+def tag_trial(run: Any, tags: dict[str, str]) -> None:
+    """Have the run carry the `tags` of a trial that made its model; call it under `store_lock`.
+
+    A run stays the trial that it was in the same sweep; that of another sweep becomes one of this.
+    """
+    known, run_id = run.data.tags, run.info.run_id
+    if NUMBER in known and known.get(SWEEP) == tags.get(SWEEP):
+        return
+    for name in RUN_TAGS:
+        if name in tags:
+            connect().MlflowClient().set_tag(run_id, name, tags[name])
+        elif name in known:
+            _delete_tag(run_id, name)
 
 
 def latest_runs() -> tuple[list[str], str] | None:

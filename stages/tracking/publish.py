@@ -13,11 +13,12 @@ from stages.dataset.prepared import DatasetInfo
 from stages.fingerprints import file_md5
 from stages.process.provenance import cached
 from stages.tracking import record as records
-from stages.tracking.champion import MODEL_MD5, all_logged_models, choose_champion, logged_model
+from stages.tracking.champion import APPLIED, EXPERIMENT, MODEL_MD5, all_logged_models, choose_champion, logged_model
 from stages.tracking.evaluation import complete_repeats, publish_evaluation
-from stages.tracking.identity import log_metrics, standing_run
+from stages.tracking.identity import log_metrics, standing_run, tag_trial
 from stages.tracking.notes import NOTE, add_note
 from stages.tracking.store import connect, experiment_id, first_run, store_lock
+from stages.tracking.trial import SWEEP
 
 # Tag of a run: the record that it was made of, by which it is found again where the answer to making it was lost.
 ENTRY = "outbox.entry"
@@ -51,7 +52,7 @@ def publish_all(found: list[Path]) -> list[Path]:
         try:
             if publish(record):
                 changed.append(record)
-            if state and "evaluation" in state and "dvc.experiment" not in state["tags"]:
+            if state and "evaluation" in state and EXPERIMENT not in state["tags"]:
                 evaluated.add((state["dataset"]["dataset"], state["tags"]["dvc.data_md5"]))
         except Exception as error:
             # Of MLflow's own exceptions these say that the server is away.
@@ -100,6 +101,8 @@ def _publish_from_files(record: Path, state: dict[str, Any]) -> bool:
                 raise RuntimeError(f"the training of {state['run_name']} is not there yet")
             _publish_training(record, state, entry=f"{records.RESTORED}-{md5}")
             run = standing_run(md5)
+        elif run and SWEEP in state["tags"]:
+            tag_trial(run, state["tags"])
         # Under the lock too: another clone may be about to give the same tags to the same run.
         # A trial of a sweep has none.
         evaluated = (
@@ -107,6 +110,8 @@ def _publish_from_files(record: Path, state: dict[str, Any]) -> bool:
             and run is not None
             and publish_evaluation(run, record, state["evaluation"], state["start_time"])
         )
+        if "evaluation" in state and EXPERIMENT not in state["tags"] and run and EXPERIMENT in run.data.tags:
+            connect().MlflowClient().set_tag(run.info.run_id, APPLIED, "true")
         completed = run is not None and complete_repeats(run.info.run_id)
     return restored or evaluated or completed
 

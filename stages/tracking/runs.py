@@ -17,6 +17,7 @@ from stages.learners.temperature import calibration_words
 from stages.params.views import load_params, locked_params, locked_stage
 from stages.paths import COMPARISON, METRICS, PREPARED
 from stages.process.provenance import commit_with, copy_code, experiment_name, git_state
+from stages.tracking.champion import EXPERIMENT
 from stages.tracking.notes import NOTE
 from stages.tracking.record import FINISHED, RESTORED, append, create, now, update
 from stages.tracking.trial import trial_tags
@@ -125,7 +126,7 @@ def _state(
         **trial_tags(),
     }
     if name := experiment_name():
-        tags["dvc.experiment"] = name
+        tags[EXPERIMENT] = name
     if info.fallback:
         tags["data.fallback"] = fallback_notice(info.requested, info.dataset)
     # MLflow would add the settings of the logged model by itself, but not again where that was broken off.

@@ -12,7 +12,7 @@ from typing import Any
 from stages.dataset.prepared import DatasetInfo, Split
 from stages.learners.models import Model
 from stages.process.console import warn
-from stages.process.errors import without_credentials
+from stages.process.errors import UserError, without_credentials
 from stages.tracking import record as records
 from stages.tracking.beside import publishing
 from stages.tracking.runs import begin_record, end_record
@@ -45,7 +45,7 @@ class Run:
         best_weights = self.params.get("weights") == "best"
         self._write(records.append, 0, {"training_seconds": seconds})
         self._write(end_record, self.model, best_weights)
-        tell_sweep(training_seconds=seconds, best_weights=best_weights)
+        tell_sweep(best_weights=best_weights)
 
     def end(self, status: str, reason: str) -> None:
         """Close the run in MLflow's `status`, with the reason for it if it is not FINISHED."""
@@ -76,6 +76,9 @@ def training_run(model: Model, params: dict[str, Any], info: DatasetInfo, traini
             yield run
         except KeyboardInterrupt:
             status, reason = records.KILLED, stop_reason() or "interrupted"
+            if stop_reason():
+                # Nobody comes back to it: unlike that of an interrupt its checkpoint goes.
+                raise UserError(reason) from None
             raise
         except BaseException as error:
             status, reason = records.FAILED, f"{type(error).__name__}: {error}"

@@ -9,9 +9,9 @@ from typing import Any
 # The environment variable with the folder. What is in it:
 FOLDER = "MNIST_TRIAL"
 TAGS, EVENTS, STOP = "tags.json", "events.jsonl", "stop"
-# Tags of a run: the sweep, the number of the trial in it, and how that ended, in Optuna's words.
-SWEEP, NUMBER, STATE = "sweep", "sweep.trial", "sweep.state"
-COMPLETE, PRUNED, FAIL = "COMPLETE", "PRUNED", "FAIL"
+# Tags of a run: the sweep; the number of the trial in it, and how that ended, in Optuna's words; or the label of the
+# settings that it repeats with another seed.
+SWEEP, NUMBER, STATE, CONFIRMS = RUN_TAGS = ("sweep", "sweep.trial", "sweep.state", "sweep.confirms")
 
 
 def trial_tags() -> dict[str, str]:
@@ -36,5 +36,5 @@ def stop_reason() -> str | None:
 
 def state_tag(tags: dict[str, str], status: str, pruned: bool = False) -> dict[str, str]:
     """Return the tag of a trial, with its `tags`, that has ended in MLflow's `status`; none where it is run again."""
-    state = {"FINISHED": COMPLETE, "FAILED": FAIL}.get(status, PRUNED if pruned else None)
+    state = {"FINISHED": "COMPLETE", "FAILED": "FAIL"}.get(status, "PRUNED" if pruned else None)
     return {STATE: state} if state and NUMBER in tags else {}

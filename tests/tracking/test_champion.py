@@ -86,3 +86,17 @@ def test_the_same_images_under_another_name_have_a_champion_of_their_own(clone):
     publish_all([evaluation(info=copied)])
     with pytest.raises(mlflow.exceptions.MlflowException, match="champion"):
         registry.get_model_version_by_alias("copied", "champion")
+
+
+def test_the_model_of_an_experiment_takes_part_once_it_was_applied(clone, monkeypatch):
+    publish_all([training(), evaluation()])
+    CNN.file.write_text("better")
+    METRICS.write_text(json.dumps({MLP.name: values(0.9), CNN.name: values(0.95)}))
+    with monkeypatch.context() as experiment:
+        experiment.setenv("DVC_EXP_NAME", "sweep-0007")
+        publish_all([training(CNN), evaluation(CNN)])
+    registry = connect().MlflowClient()
+    assert registry.get_model_version_by_alias("digits", "champion").tags["dvc.stage"] == "train-mlp"
+    # As after `dvc exp apply`: the model lies in the workspace.
+    publish_all([evaluation(CNN)])
+    assert registry.get_model_version_by_alias("digits", "champion").tags["dvc.stage"] == "train-cnn"
