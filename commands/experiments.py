@@ -1,6 +1,7 @@
 """Temporary experiments of DVC: the pipeline with other params, outside the workspace."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from stages.paths import METRICS, PARAMS
 from stages.process.errors import UserError, one_line
 
 RECIPES = Path("recipes")
+# Of a recipe or a sweep: the name of an experiment of DVC begins with it, and a folder has it.
+NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}"
 
 
 def run_experiment(name: str, params: dict[str, Any]) -> dict[str, dict[str, float]]:
@@ -76,7 +79,37 @@ def model_md5(name: str, path: Path) -> str | None:
 
 def recipes() -> dict[str, str]:
     """Return the names of the recipes and what each says of itself in its first line."""
-    return {path.stem: path.read_text(encoding="utf-8").partition("\n")[0].strip("# ") for path in _files()}
+    return {path.stem: about(path) for path in yaml_files(RECIPES)}
+
+
+def yaml_files(folder: Path) -> list[Path]:
+    """Return the files `*.yaml` of the folder by name, without what an editor puts beside them."""
+    return sorted(path for path in folder.glob("[!.]*.yaml") if path.is_file())
+
+
+def about(path: Path) -> str:
+    """Return what a YAML file says of itself in its first line, a comment."""
+    first = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+    return one_line(first.strip("# \r\ufeff"))
+
+
+def check_name(path: Path) -> None:
+    """Raise `UserError` unless the name of the file, without its ending, can begin that of an experiment of DVC."""
+    if not re.fullmatch(NAME, path.stem):
+        raise UserError(f"{one_line(path)}: a name is letters, digits, - and _, at most 50; rename the file")
+
+
+def check_recipe(name: str, where: str = "") -> None:
+    """Raise `UserError` for an unknown recipe, and for one that params.yaml does not take; it begins with `where`."""
+    check_params({})
+    try:
+        params = recipe_params(name)
+    except UserError as error:
+        raise UserError(f"{where}{error}") from None
+    try:
+        check_params(params)
+    except UserError as error:
+        raise UserError(f"{RECIPES / name}.yaml: {str(error).removeprefix(f'{PARAMS}: ')}") from None
 
 
 def recipe_params(name: str) -> dict[str, Any]:
@@ -84,17 +117,14 @@ def recipe_params(name: str) -> dict[str, Any]:
 
     Raises `UserError` for an unknown name and for a file that is no part of params.yaml.
     """
-    files = {path.stem: path for path in _files()}
+    files = {path.stem: path for path in yaml_files(RECIPES)}
     if name not in files:
-        raise UserError(f"{name}: no such recipe; there are {', '.join(files)}")
+        raise UserError(f"{one_line(name, 60)}: no such recipe; there are {', '.join(files)}")
+    check_name(files[name])
     content = read_yaml(files[name])
     if not isinstance(content, dict):
         raise UserError(f"{files[name]}: must be a part of params.yaml, a mapping of some of its sections")
     return flat(content)
-
-
-def _files() -> list[Path]:
-    return sorted(RECIPES.glob("*.yaml"))
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -103,6 +133,13 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in values.items():
         found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
     return found
+
+
+def value_at(content: Any, key: str) -> Any:
+    """Return what nested params have at the dotted key."""
+    for part in key.split("."):
+        content = content[part]
+    return content
 
 
 def _hydra(value: Any) -> str:

@@ -36,5 +36,7 @@ def remove_experiment(clone: Path, name: str) -> None:
 def _experiments(clone: Path, name: str) -> list[tuple[str, str]]:
     """Return the refs, which DVC has for each commit that an experiment was made on, and the commits of that name."""
     newest_first = ("--sort=-committerdate", "--format=%(refname) %(objectname)")
-    listed = git("for-each-ref", *newest_first, f"refs/exps/*/*/{name}", clone=clone)
-    return [tuple(line.split()) for line in listed.splitlines()]
+    listed = git("for-each-ref", *newest_first, "refs/exps/", clone=clone).splitlines()
+    found = [tuple(line.split()) for line in listed]
+    # Not as a pattern of Git's: a name that is one would be all experiments.
+    return [(ref, commit) for ref, commit in found if ref.split("/", 4)[4:] == [name]]

@@ -3,6 +3,7 @@
 import argparse
 import os
 
+from stages.process.errors import UserError
 from stages.process.provenance import main_repository
 
 
@@ -43,12 +44,16 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _list() -> None:
-    from commands.sweeping.file import SWEEPS, about, sweep_names
+    from commands.experiments import about
+    from commands.sweeping.file import SWEEPS, sweep_file, sweep_names
     from commands.sweeping.study import finished, read_study
 
     if not sweep_names():
         print(f"{SWEEPS}/ has no file yet; docs/sweeps.md says how to write one")
     for name in sweep_names():
-        study = read_study(name)
-        done = f" ({len(finished(study))} trials done)" if study else ""
-        print(f"{name:14} {about(name)}{done}")
+        try:
+            study = read_study(name)
+            done = f" ({len(finished(study))} trials done)" if study else ""
+        except UserError:
+            done = " (its journal is damaged)"
+        print(f"{name:14} {about(sweep_file(name))}{done}")

@@ -6,9 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from commands.experiments import flat
+from commands.experiments import flat, value_at
 from commands.sweeping.file import Sweep
-from commands.sweeping.space import fixed_params
+from commands.sweeping.space import fixed_params, params_content
 from stages.fingerprints import file_md5
 from stages.params.views import set_values
 from stages.params.yaml_file import read_yaml
@@ -20,9 +20,10 @@ PIPELINE = Path("dvc.yaml")
 def base_of(sweep: Sweep) -> dict[str, Any]:
     """Return the fingerprint of each module, data set and package, and each param, by its path or dotted key.
 
-    They are those that dvc.yaml declares for the stage and for the stages before it.
+    They are those that dvc.yaml declares for the stage and for the stages before it. Raises `UserError` for a
+    params.yaml or a recipe that is not in order, as while an editor writes it.
     """
-    params = read_yaml(PARAMS)
+    params = params_content()
     set_values(params, fixed_params(sweep))
     stages = read_yaml(PIPELINE)["stages"]
     found: dict[str, Any] = {}
@@ -32,7 +33,7 @@ def base_of(sweep: Sweep) -> dict[str, Any]:
             if path not in made:
                 found |= _fingerprints(Path(_filled_in(path, params)))
         for file, key in _param_keys(stages[stage]):
-            value = _at(params if file == PARAMS.name else _toml(Path(file)), key)
+            value = value_at(params if file == PARAMS.name else _toml(Path(file)), key)
             found |= flat({key if file == PARAMS.name else f"{file}: {key}": value})
     return {key: value for key, value in found.items() if not _is_swept(key, sweep)}
 
@@ -82,13 +83,7 @@ def _param_keys(stage: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _filled_in(path: str, params: dict[str, Any]) -> str:
     """Return the path with the params that dvc.yaml names in it as ${key}."""
-    return re.sub(r"\$\{([^}]+)\}", lambda match: str(_at(params, match[1])), path)
-
-
-def _at(content: Any, key: str) -> Any:
-    for part in key.split("."):
-        content = content[part]
-    return content
+    return re.sub(r"\$\{([^}]+)\}", lambda match: str(value_at(params, match[1])), path)
 
 
 def _toml(path: Path) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def cluster(address: str, resources: Resources | None) -> Iterator[Place]:
         stops = ray.remote(num_cpus=0, max_restarts=-1)(Stops).options(scheduling_strategy=here).remote()
 
         def run(next_task: Callable[[], Task | None], heard: Hear) -> None:
-            _place(ray, resources, (commit, git_remote, stops), next_task, heard)
+            _place(ray, resources, commit, git_remote, stops, next_task, heard)
             _push_rest(ray, resources, git_remote)
 
         yield Place(run, partial(_bring, git_remote))
@@ -173,14 +173,24 @@ def _push_rest(ray: Any, resources: Resources, git_remote: str) -> None:
         warn(f"{each}; once that is mended, the same command does it")
 
 
-def _place(ray: Any, resources: Resources, shared: tuple, next_task: Callable[[], Task | None], heard: Hear) -> None:
-    """Run the tasks until there is none left; one whose process, worker or machine dies is placed again."""
-    *_, stops = shared
+def _place(
+    ray: Any,
+    resources: Resources,
+    commit: str,
+    git_remote: str,
+    stops: Any,
+    next_task: Callable[[], Task | None],
+    heard: Hear,
+) -> None:
+    """Run the tasks until there is none left; one whose process, worker or machine dies is placed again.
+
+    Raises `UserError` where a machine has other code.
+    """
     remote = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus, max_retries=0)(_trial)
     running: dict[Any, tuple[Task, int]] = {}
 
     def submit(task: Task, time: int) -> None:
-        running[remote.remote(task, *shared)] = (task, time)
+        running[remote.remote(task, commit, git_remote, stops)] = (task, time)
 
     try:
         while True:
@@ -230,17 +240,28 @@ def _next_event(ray: Any, stream: Any) -> Any:
     except StopIteration:
         return Ended(DIED, reason="its worker ended without a word")
     except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, slot.OtherCode):
+            raise UserError(f"a machine of the cluster: {error.cause}") from None
         return Ended(FAILED, reason=_words(ray, error))
     except ray.exceptions.RayError as error:
         return Ended(DIED, reason=_words(ray, error))
 
 
 def _words(ray: Any, error: Exception) -> str:
+    if isinstance(error, ray.exceptions.GetTimeoutError):
+        return f"no answer in {PATIENCE_SECONDS} s (another sweep's trial may be running there)"
     return one_line(error.cause if isinstance(error, ray.exceptions.RayTaskError) else error)
 
 
 def _bring(git_remote: str, names: list[str], models: bool) -> None:
-    """Bring the experiments from Git's remote into this clone, with their `models` or without."""
+    """Bring the experiments that Git's remote has into this clone, with their `models` or without."""
     options = [] if models else ["--no-cache"]
-    if names and (mistake := dvc_complaint("exp", "pull", "--force", *options, git_remote, *names)):
-        warn(f"not all experiments are in this clone: {mistake}")
+    try:
+        pushed = {ref.rpartition("/")[2] for ref in git("ls-remote", git_remote, "refs/exps/*").split()}
+    except UserError as error:
+        warn(f"not all experiments are in this clone: {error}")
+        return
+    there = [name for name in names if name in pushed]
+    mistake = there and dvc_complaint("exp", "pull", "--force", *options, git_remote, *there)
+    if mistake or len(there) < len(names):
+        warn(f"not all experiments are in this clone: {mistake or f'{git_remote} lacks {len(names) - len(there)}'}")

@@ -11,18 +11,16 @@ from scipy.stats import ttest_1samp
 from commands.sweeping.file import Sweep
 from commands.sweeping.outputs import Outputs
 from commands.sweeping.placing import Place
-from commands.sweeping.space import checked, fixed_params, proposed, trial_params
-from commands.sweeping.study import best_trials
-from commands.sweeping.trial import COMPLETE, Ended, Event, Task
+from commands.sweeping.space import checked, proposed, trial_params
+from commands.sweeping.study import CONFIRMED, PRESENT, TESTED, best_trials
+from commands.sweeping.trial import COMPLETE, Ended, Event, Task, experiment_name
 from stages.process.errors import UserError
 from stages.runtime import start_keras
 from stages.tracking import trial as tags
 
-PRESENT = "present"
-# Of the study: what the repeated trainings gave, and the winner's test metrics.
-CONFIRMED, TESTED = "confirmed", "tested"
 # In all, over the settings that are compared.
 SIGNIFICANCE = 0.05
+SEED = "runtime.seed"
 
 
 @dataclass(frozen=True)
@@ -52,23 +50,30 @@ class Verdict:
 def confirm(name: str, sweep: Sweep, study: optuna.Study, content: dict[str, Any], place: Place) -> Verdict:
     """Train the best settings and the present ones with seeds that no trial had, and return how they compare.
 
-    What was trained before a kill is kept. Raises `UserError` where the present settings cannot be trained.
+    The present ones are those that stood when the sweep began. What was trained before a kill is kept. Raises
+    `UserError` where the present settings cannot be trained.
     """
     first = checked(sweep, content, {}).runtime.seed
     seeds = [*range(first + 1, first + 1 + sweep.confirm.seeds)]
-    settings = {PRESENT: fixed_params(sweep)} | _best(sweep, study)
-    tasks = {
-        f"{name}-{label}-seed-{seed}": Task(
-            f"{name}-{label}-seed-{seed}",
+    settings = {PRESENT: study.user_attrs[PRESENT]} | _best(sweep, study)
+    tasks = [
+        Task(
+            experiment_name(name, label, seed),
             sweep.stage,
-            trial_params(sweep, changes | {"runtime.seed": seed}),
-            {tags.SWEEP: name, "sweep.confirms": label},
+            trial_params(sweep, changes | {SEED: seed}),
+            {tags.SWEEP: name, tags.CONFIRMS: label},
         )
         for label, changes in settings.items()
         for seed in seeds
-    }
-    found = dict(study.user_attrs.get(CONFIRMED, {}))
-    left = iter([(number, task) for number, task in enumerate(tasks.values(), start=1) if task.name not in found])
+    ]
+    # By label and seed, also of settings that were compared before there were more trials.
+    found: dict[str, dict[str, float]] = study.user_attrs.get(CONFIRMED, {})
+
+    def is_left(task: Task) -> bool:
+        # Once the test images were looked at the verdict stands.
+        return TESTED not in study.user_attrs and str(task.params[SEED]) not in found.get(task.tags[tags.CONFIRMS], {})
+
+    left = iter([(number, task) for number, task in enumerate(tasks, start=1) if is_left(task)])
 
     def next_task() -> Task | None:
         number, task = next(left, (0, None))
@@ -79,22 +84,25 @@ def confirm(name: str, sweep: Sweep, study: optuna.Study, content: dict[str, Any
     def heard(task: Task, event: Event) -> None:
         if not isinstance(event, Ended):
             return
-        if event.state != COMPLETE and f"-{PRESENT}-" in task.name:
+        label = task.tags[tags.CONFIRMS]
+        if event.state == COMPLETE:
+            found.setdefault(label, {})[str(task.params[SEED])] = event.values[sweep.metric.name]
+            study.set_user_attr(CONFIRMED, found)
+        elif label == PRESENT:
             raise UserError(f"{task.name}: the present settings cannot be trained: {event.reason}")
-        if event.state != COMPLETE:
+        else:
             print(f"{task.name} failed, and its settings with it: {event.reason}", flush=True)
-        found[task.name] = event.values.get(sweep.metric.name)
-        study.set_user_attr(CONFIRMED, found)
 
     place.run(next_task, heard)
-    by_label = {label: [found[f"{name}-{label}-seed-{seed}"] for seed in seeds] for label in settings}
-    return judge({label: values for label, values in by_label.items() if None not in values}, seeds, sweep.metric.goal)
+    values = {label: [found.get(label, {}).get(str(seed)) for seed in seeds] for label in settings}
+    whole = {label: each for label, each in values.items() if None not in each}
+    return judge(whole, seeds, sweep.metric.goal, compared=len(found) - 1)
 
 
-def judge(values: dict[str, list[float]], seeds: list[int], goal: str) -> Verdict:
+def judge(values: dict[str, list[float]], seeds: list[int], goal: str, compared: int) -> Verdict:
     """Compare the best of the settings, by their trials' numbers, with the `PRESENT` ones; each has a value a seed.
 
-    Raises `UserError` where no settings are left.
+    `compared` is how many settings were, with those before. Raises `UserError` where no settings are left.
     """
     present = values[PRESENT]
     others = {label: each for label, each in values.items() if label != PRESENT}
@@ -108,9 +116,9 @@ def judge(values: dict[str, list[float]], seeds: list[int], goal: str) -> Verdic
     # Rounding leaves a trace of a difference between equal ones.
     if error > 1e-12:
         test = ttest_1samp(gains, 0)
-        p_value = min(1.0, float(test.pvalue) * len(others))
-        low, high = map(float, test.confidence_interval(1 - SIGNIFICANCE / len(others)))
-    return Verdict(int(label), seeds, others[label], present, len(others), mean, low, high, p_value)
+        p_value = min(1.0, float(test.pvalue) * compared)
+        low, high = map(float, test.confidence_interval(1 - SIGNIFICANCE / compared))
+    return Verdict(int(label), seeds, others[label], present, compared, mean, low, high, p_value)
 
 
 def look_at_test_images(
@@ -120,18 +128,19 @@ def look_at_test_images(
 
     The models come from DVC's cache.
     """
-    if (known := study.user_attrs.get(TESTED)) and known["winner"] == verdict.winner:
-        return known["metrics"]
+    if known := study.user_attrs.get(TESTED):
+        return known
     found: dict[str, list[float]] = {"test_accuracy": [], "test_loss": []}
-    experiments = [f"{name}-{verdict.winner:04d}-seed-{seed}" for seed in verdict.seeds]
+    experiments = [experiment_name(name, verdict.winner, seed) for seed in verdict.seeds]
     place.bring(experiments, True)
     if sweep.model.history:
-        start_keras(checked(sweep, content, {}).runtime)
+        # A cluster may have GPUs where this machine has none.
+        start_keras(checked(sweep, content, {}).runtime.model_copy(update={"device": "auto"}))
     for experiment in experiments:
         for metric, value in Outputs(clone, experiment, sweep.stage).tested().items():
             if metric in found:
                 found[metric].append(value)
-    study.set_user_attr(TESTED, {"winner": verdict.winner, "metrics": found})
+    study.set_user_attr(TESTED, found)
     return found
 
 

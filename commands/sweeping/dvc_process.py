@@ -32,7 +32,10 @@ def main() -> None:
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
     collect_rarely()
     from dvc.cli import main as dvc
+    from dvc.repo.experiments.queue.tempdir import TempDirQueue
 
+    # DVC's own loop would go on with an experiment that another DVC has put into the queue and not yet taken.
+    TempDirQueue.reproduce = lambda queue, **options: queue._reproduce_entry(*queue.get(), **options)
     sys.exit(dvc(arguments))
 
 

@@ -2,12 +2,12 @@
 
 import difflib
 import math
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
+from commands.experiments import check_name, yaml_files
 from stages.learners.models import ALL_MODELS, Model
 from stages.params.errors import explain
 from stages.params.types import Count, Flag, Section, Seed, choice, integer, optional
@@ -15,8 +15,7 @@ from stages.params.yaml_file import read_yaml
 from stages.process.errors import UserError, one_line
 
 SWEEPS = Path("sweeps")
-# The name of an experiment of DVC begins with it, and a folder has it.
-NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}"
+MOST_POINTS = 1_000_000
 GOALS = {"val_accuracy": "maximize", "val_loss": "minimize"}
 
 Number = Annotated[int | float, Field(description="a number")]
@@ -92,12 +91,19 @@ class Resources(Section):
 class Sweep(Section):
     metric: Metric
     stage: choice(*(model.stage for model in ALL_MODELS))
-    recipe: Annotated[str | None, Field(description="the name of a recipe, as `mnist recipe` lists it")] = None
+    recipe: Annotated[
+        str | None, Field(min_length=1, description="the name of a recipe, as `mnist recipe` lists it")
+    ] = None
     method: choice("grid", "random", "tpe")
     trials: optional(Count) = None
     seed: optional(Seed) = None
     parameters: Annotated[
-        dict[str, Parameter], Field(min_length=1, description="a mapping of keys of params.yaml, train.cnn.epochs say")
+        dict[str, Parameter],
+        Field(
+            min_length=1,
+            description="a mapping of keys of params.yaml, each with its values, such as train.cnn.epochs: "
+            "{values: [6, 9]} or {min: 6, max: 9}",
+        ),
     ]
     early_terminate: EarlyTerminate | None = None
     confirm: Confirm | None = None
@@ -120,6 +126,8 @@ class Sweep(Section):
             if parameter.values is None:
                 raise ValueError(f"parameters.{key}: a grid has values, and no min and max")
         points = self._grid_points()
+        if points > MOST_POINTS:
+            raise ValueError(f"parameters: the grid has {points:,} points; at most {MOST_POINTS:,}")
         if self.trials not in (None, points):
             raise ValueError(f"trials: the grid has {points} points; set trials: {points}, or leave it out")
         return self
@@ -133,16 +141,11 @@ class Sweep(Section):
 
 
 def sweep_names() -> list[str]:
-    return sorted(path.stem for path in SWEEPS.glob("*.yaml"))
+    return [path.stem for path in yaml_files(SWEEPS)]
 
 
 def sweep_file(name: str) -> Path:
     return SWEEPS / f"{name}.yaml"
-
-
-def about(name: str) -> str:
-    """Return what the file says of itself in its first line."""
-    return sweep_file(name).read_text(encoding="utf-8", errors="replace").partition("\n")[0].strip("# ")
 
 
 def load_sweep(name: str) -> Sweep:
@@ -153,8 +156,7 @@ def load_sweep(name: str) -> Sweep:
         hint = f"; did you mean {near[0]}?" if near else ""
         known = ", ".join(names) or "none yet (docs/sweeps.md says how to write one)"
         raise UserError(f"{one_line(name, 60)}: no such sweep in {SWEEPS}/; there are {known}{hint}")
-    if not re.fullmatch(NAME, name):
-        raise UserError(f"{sweep_file(name)}: a name is letters, digits, - and _, at most 50; rename the file")
+    check_name(sweep_file(name))
     content = read_yaml(sweep_file(name))
     if not isinstance(content, dict):
         raise UserError(f"{sweep_file(name)}: must be a mapping of {', '.join(Sweep.model_fields)}")

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -54,15 +55,17 @@ class Outputs:
     def publish(self, tags: dict[str, str], epochs: list[dict[str, float]]) -> None:
         """Have the run of the model carry the `tags`; where MLflow has none it is made from the files.
 
-        Whatever MLflow does, the trial has its values.
+        Whatever MLflow does, the trial has its values, and what MLflow has not taken waits on disk.
         """
         from stages.tracking.sweeps import tag_run
 
+        with suppress(Exception):
+            if tag_run(self.md5[self.model.file.as_posix()], tags):
+                return
         try:
-            if not tag_run(self.md5[self.model.file.as_posix()], tags):
-                self._restore_run(tags, epochs[-1])
+            self._restore_run(tags, epochs[-1])
         except Exception as error:
-            warn(f"MLflow did not take the run of {self.name}, which came from DVC's cache: {one_line(error)}")
+            warn(f"MLflow does not have the run of {self.name} yet, which came from DVC's cache: {one_line(error)}")
 
     def _table(self) -> pd.DataFrame:
         return pd.read_csv(self.file(self.model.history), float_precision="round_trip").set_index("epoch")

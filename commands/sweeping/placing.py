@@ -2,11 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from commands.sweeping.trial import DIED, Ended, Event, Task, Trained, run_trial
+from filelock import FileLock, Timeout
+
+from commands.sweeping.trial import DIED, LOCK, Ended, Event, Task, Trained, run_trial
+from commands.sweeping.workspace import mend_workspace
+from stages.process.errors import UserError
 
 # A trial that was killed says nothing of its params: it is run again.
 TIMES = 3
@@ -26,8 +31,23 @@ class Place:
     bring: Callable[[list[str], bool], None]
 
 
-def this_clone(clone: Path) -> Place:
-    return Place(partial(_one_at_a_time, clone), lambda names, models: None)
+@contextmanager
+def this_clone(clone: Path) -> Iterator[Place]:
+    """Yield the clone as the place for trials; raises `UserError` where those of another sweep run in it.
+
+    DVC has a trial's params in params.yaml while it starts it, so two would take each other's.
+    """
+    lock = FileLock(clone / LOCK)
+    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError("another sweep runs trials in this clone; wait until it has ended, or end it") from None
+    try:
+        mend_workspace(clone)
+        yield Place(partial(_one_at_a_time, clone), lambda names, models: None)
+    finally:
+        lock.release()
 
 
 def _one_at_a_time(clone: Path, next_task: Callable[[], Task | None], heard: Hear) -> None:
@@ -39,7 +59,7 @@ def _one_at_a_time(clone: Path, next_task: Callable[[], Task | None], heard: Hea
                 rest = _train(task, heard, clone) if task else None
                 before, keeping = keeping, None
                 _pass_on(before, heard)
-                keeping = (task, pool.submit(list, rest)) if rest else None
+                keeping = (task, pool.submit(list, rest)) if task else None
         finally:
             _pass_on(keeping, heard)
 
@@ -51,27 +71,29 @@ def _pass_on(keeping: tuple[Task, Future] | None, heard: Hear) -> None:
             heard(task, event)
 
 
-def _train(task: Task, heard: Hear, clone: Path) -> Iterator[Event] | None:
-    """Return what the trial has still to tell once it is trained; None where it has ended."""
+def _train(task: Task, heard: Hear, clone: Path) -> Iterator[Event]:
+    """Return what the trial has still to tell once it is trained; nothing where it has ended."""
     for time in range(1, TIMES + 1):
-        died, rest = _attempt(task, heard, clone, last=time == TIMES)
-        if not died:
+        if (rest := _attempt(task, heard, clone, last=time == TIMES)) is not None:
             return rest
-    return None
+    return iter(())
 
 
-def _attempt(task: Task, heard: Hear, clone: Path, last: bool) -> tuple[bool, Iterator[Event] | None]:
+def _attempt(task: Task, heard: Hear, clone: Path, last: bool) -> Iterator[Event] | None:
+    """Return what `_train` returns; None where the trial has died, unless it is the `last` time."""
     reason: str | None = None
     events = run_trial(task, clone, lambda: reason)
     try:
         for event in events:
-            if isinstance(event, Ended) and event.state == DIED and not last:
-                return True, None
+            if isinstance(event, Ended) and event.state == DIED:
+                mend_workspace(clone)
+                if not last:
+                    return None
             reason = heard(task, event) or reason
             if isinstance(event, Trained):
-                return False, events
+                return events
     except BaseException:
         # Ends its processes.
         events.close()
         raise
-    return False, None
+    return iter(())

@@ -1,7 +1,7 @@
 """The page of a sweep, reports/sweeps/NAME/index.html, and its pictures: the history, what mattered, and what went."""
 
 import base64
-import shutil
+import tempfile
 import warnings
 from importlib.resources import files
 from pathlib import Path
@@ -15,11 +15,12 @@ from optuna.trial import TrialState, create_trial
 from optuna.visualization import matplotlib as draw
 
 from commands.sweeping.confirm import Verdict
-from commands.sweeping.file import Sweep, about, sweep_file
+from commands.sweeping.file import Sweep
 from commands.sweeping.study import REASON, best_trials, finished
 from commands.sweeping.words import long_values, metric_words, short_keys, trial_values, value_words
 from stages.figures import plt, save
 from stages.paths import REPORTS
+from stages.process.errors import UserError
 
 PAGES = REPORTS / "sweeps"
 PICTURES = {
@@ -33,13 +34,29 @@ PICTURES = {
 SHOWN = 20
 
 
-def write_page(
-    name: str, sweep: Sweep, study: optuna.Study, verdict: Verdict | None, tested: dict[str, list[float]] | None
-) -> Path:
-    """Write the page and its pictures, in place of earlier ones, and return the page."""
+def page_folder(name: str) -> Path:
+    """Return the folder of the page, made if need be; raises `UserError` where it cannot be written."""
     folder = PAGES / name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(f"{folder}: the page of the sweep cannot be written there: {error.strerror}") from None
+    return folder
+
+
+def write_page(
+    name: str,
+    sweep: Sweep,
+    file: str,
+    study: optuna.Study,
+    verdict: Verdict | None,
+    tested: dict[str, list[float]] | None,
+) -> Path:
+    """Write the page and its pictures, in place of earlier ones, and return the page; `file` is the sweep's text."""
+    folder = page_folder(name)
+    for picture in PICTURES:
+        (folder / f"{picture}.png").unlink(missing_ok=True)
     pictures = {each: folder / f"{each}.png" for each in _draw(sweep, study, folder)}
     keys = short_keys(sweep)
     metric = sweep.metric.name
@@ -50,7 +67,7 @@ def write_page(
     )
     page = template.render(
         name=name,
-        about=about(name),
+        about=file.partition("\n")[0].strip("# "),
         sweep=sweep,
         counts={
             state.name.lower(): sum(trial.state == state for trial in ended)
@@ -64,7 +81,7 @@ def write_page(
         verdict=verdict,
         words=lambda value: metric_words(metric, value),
         tested=tested,
-        file=sweep_file(name).read_text(encoding="utf-8"),
+        file=file,
     )
     path = folder / "index.html"
     path.write_text(page, encoding="utf-8")

@@ -9,8 +9,8 @@ from optuna.trial import Trial, TrialState
 
 from commands.sweeping.file import Sweep
 from commands.sweeping.space import distributions, invalid, point, proposed, trial_params, trial_seed
-from commands.sweeping.study import CACHED, PRUNED, REASON, SECONDS, UNKEPT
-from commands.sweeping.trial import COMPLETE, STOPPED, TRIALS, Ended, Epoch, Event, Task, Trained
+from commands.sweeping.study import CACHED, PRUNED, REASON, UNKEPT
+from commands.sweeping.trial import COMPLETE, STOPPED, TRIALS, Ended, Epoch, Event, Task, Trained, experiment_name
 from stages.process.console import warn
 from stages.process.errors import UserError
 from stages.tracking import trial as tags
@@ -29,8 +29,9 @@ class Search:
         # The numbers of those that are trained, by the names of their tasks, and of those that were run for DVC again.
         self.keeping: dict[str, int] = {}
         self.again: set[int] = set()
-        # Of this process: what made earlier ones fail may have been mended since.
-        self.failures: list[str] = []
+        # Why trials have failed, by their numbers, until one of this process is of use. Only then the study hears of
+        # it: what made them all fail may be mended, and they are run again.
+        self.failed: dict[int, str] = {}
         self.useful = False
 
     def next_task(self) -> Task | None:
@@ -45,11 +46,14 @@ class Search:
                 return task
             trial = trial or self._new()
             if trial is None:
+                if not self.running:
+                    self._tell_failures()
                 return None
             params = proposed(self.sweep, {key: _suggested(trial, key, each) for key, each in self.space.items()})
             if reason := trial.user_attrs.get(PRUNED):
                 self._tell(trial, TrialState.PRUNED, reason)
             elif mistake := invalid(self.sweep, self.content, params):
+                warn(f"trial {trial.number} is not run: {mistake}")
                 self._tell(trial, TrialState.FAIL, mistake)
             else:
                 task = self._task(trial.number, params)
@@ -66,13 +70,12 @@ class Search:
             return self._report(trial, event)
         del self.running[task.name]
         if isinstance(event, Trained) or event.state == COMPLETE:
-            trial.set_user_attr(SECONDS, event.seconds)
             trial.set_user_attr(CACHED, isinstance(event, Ended) and event.cached)
             if isinstance(event, Trained):
                 self.keeping[task.name] = trial.number
                 self.study.set_user_attr(UNKEPT, [*self.study.user_attrs.get(UNKEPT, []), trial.number])
             self.study.tell(trial.number, event.values[self.sweep.metric.name])
-            self.useful = True
+            self._is_useful()
         elif event.state == STOPPED:
             self._tell(trial, TrialState.PRUNED, event.reason)
         else:
@@ -102,14 +105,14 @@ class Search:
 
     def _task(self, number: int, params: dict[str, Any]) -> Task:
         return Task(
-            f"{self.name}-{number:04d}",
+            experiment_name(self.name, number),
             self.sweep.stage,
             trial_params(self.sweep, params),
             {tags.SWEEP: self.name, tags.NUMBER: str(number)},
         )
 
     def _broken_off(self) -> Trial | None:
-        placed = {trial.number for trial in self.running.values()}
+        placed = {trial.number for trial in self.running.values()} | self.failed.keys()
         for frozen in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if frozen.number not in placed:
                 self._set_sampler(frozen.number)
@@ -151,17 +154,29 @@ class Search:
         return reason
 
     def _tell(self, trial: Trial, state: TrialState, reason: str) -> None:
-        if state == TrialState.FAIL:
-            self.failures.append(reason)
-        else:
-            self.useful = True
+        failed_before = REASON in trial.user_attrs
         trial.set_user_attr(REASON, reason)
+        if state == TrialState.FAIL and not (self.useful or failed_before):
+            self.failed[trial.number] = reason
+            return
         self.study.tell(trial.number, state=state)
+        if state != TrialState.FAIL:
+            self._is_useful()
+
+    def _is_useful(self) -> None:
+        self.useful = True
+        self._tell_failures()
+
+    def _tell_failures(self) -> None:
+        for number in self.failed:
+            self.study.tell(number, state=TrialState.FAIL)
+        self.failed = {}
 
     def _check_failures(self) -> None:
-        if len(self.failures) >= FAILURES and not self.useful:
+        if len(self.failed) >= FAILURES:
+            last = [*self.failed.values()][-1]
             raise UserError(
-                f"the first {len(self.failures)} trials have all failed, the last one so: {self.failures[-1]}\n"
+                f"the first {len(self.failed)} trials have all failed, the last one so: {last}\n"
                 f"Mend that, and run it again; what they printed is in {TRIALS}."
             )
 

@@ -17,12 +17,13 @@ from filelock import FileLock
 
 import commands
 from commands.dvc_console import dvc_complaint
-from commands.git import git
+from commands.git import experiment_commit, git
 from commands.sweeping.dvc_process import end_dvc
 from commands.sweeping.trial import (
     COMPLETE,
     DIED,
     FAILED,
+    LOCK,
     TRIALS,
     Ended,
     Event,
@@ -31,6 +32,7 @@ from commands.sweeping.trial import (
     run_trial,
     start_experiment,
 )
+from commands.sweeping.workspace import mend_workspace
 from stages.process.console import warn
 from stages.process.errors import UserError, one_line
 from stages.tracking.store import tracking_uri
@@ -55,21 +57,22 @@ class Survey:
 
 
 def survey(git_remote: str) -> Survey:
-    with _in_the_clone():
-        return Survey(
-            place=_place(),
-            commit=git("rev-parse", "HEAD"),
-            edited=edited(),
-            tracking_uri=tracking_uri(),
-            git_mistake=git_mistake(git_remote),
-            dvc_mistake=dvc_mistake(),
-        )
+    # It only looks, and does not wait for another sweep's trial.
+    os.chdir(CLONE)
+    return Survey(
+        place=_place(),
+        commit=git("rev-parse", "HEAD"),
+        edited=edited(),
+        tracking_uri=tracking_uri(),
+        git_mistake=git_mistake(git_remote),
+        dvc_mistake=dvc_mistake(),
+    )
 
 
 def run(task: Task, commit: str, git_remote: str, stop_reason: Callable[[], str | None]) -> Iterator[Event]:
     """Run the trial of the `commit` here, with what DVC's remote has of earlier ones, and push what it has made.
 
-    What cannot be pushed now goes with the next trial, or with `push_rest`: its values are known.
+    What cannot be pushed now goes with the next trial, or with `push_rest`: its values are known. Raises `OtherCode`.
     """
     asked = time.monotonic()
 
@@ -81,10 +84,7 @@ def run(task: Task, commit: str, git_remote: str, stop_reason: Callable[[], str 
         return stop_reason()
 
     with _in_the_clone():
-        # A machine that joined later may have another one.
-        if mistake := _other_code(commit):
-            yield Ended(DIED, reason=mistake)
-            return
+        _check_code(commit)
         can_pull = dvc_mistake() is None
         for event in run_trial(task, CLONE, stop, pull=can_pull):
             if isinstance(event, Ended) and event.state == COMPLETE:
@@ -98,8 +98,7 @@ def run(task: Task, commit: str, git_remote: str, stop_reason: Callable[[], str 
 def run_pipeline(name: str, params: dict[str, Any], commit: str, git_remote: str) -> None:
     """Run the whole pipeline of the `commit` here as the experiment `name`, and push it; raises `UserError`."""
     with _in_the_clone():
-        if mistake := _other_code(commit):
-            raise UserError(mistake)
+        _check_code(commit)
         can_pull = dvc_mistake() is None
         process = start_experiment(CLONE, name, params, pull=can_pull, stdout=subprocess.PIPE, text=True)
         try:
@@ -159,14 +158,18 @@ def _in_the_clone() -> Iterator[None]:
     # Ray sets it for its own workers, and a training's checkpoint is only good for the same one.
     os.environ.pop("OMP_NUM_THREADS", None)
     TRIALS.mkdir(parents=True, exist_ok=True)
-    with FileLock(TRIALS.with_name("slot.lock")):
+    with FileLock(LOCK):
+        mend_workspace(CLONE)
         yield
 
 
-def _other_code(commit: str) -> str | None:
+class OtherCode(UserError):
+    """The clone has other code than the sweep: a machine that joined later may."""
+
+
+def _check_code(commit: str) -> None:
     if git("rev-parse", "HEAD") != commit or edited():
-        return f"{_place()} is not at commit {commit[:9]}, or differs from it"
-    return None
+        raise OtherCode(f"{_place()} is not at commit {commit[:9]}, or differs from it; mend that, and go on")
 
 
 def _push_with(name: str, git_remote: str) -> None:
@@ -189,9 +192,10 @@ def _note_unpushed(names: list[str]) -> None:
 
 def _push(git_remote: str) -> str | None:
     """Push the experiments that are only here, with their models and how DVC got them; return what went wrong."""
-    if names := _unpushed():
-        # A later trial of the same name takes the place of an earlier one.
-        if mistake := dvc_complaint("exp", "push", "--force", "--run-cache", git_remote, *names):
-            return mistake
-        UNPUSHED.unlink()
+    # One whose trial was run again and not kept is gone; DVC would push none of the others.
+    names = [name for name in _unpushed() if experiment_commit(CLONE, name)]
+    # By force: a later trial of the same name takes the place of an earlier one.
+    if names and (mistake := dvc_complaint("exp", "push", "--force", "--run-cache", git_remote, *names)):
+        return mistake
+    UNPUSHED.unlink(missing_ok=True)
     return None

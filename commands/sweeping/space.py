@@ -11,7 +11,7 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import RandomSampler
 
-from commands.experiments import flat, recipe_params
+from commands.experiments import check_recipe, flat, recipe_params, value_at
 from commands.sweeping.file import Parameter, Sweep, sweep_file
 from stages.params.schema import Params
 from stages.params.views import check_content, set_values
@@ -22,6 +22,8 @@ from stages.process.errors import UserError, one_line
 # So many combinations of values are checked, 20 ms each; of more, each value and a random choice of so many. What is
 # not seen here is seen when it is proposed.
 CHECKED = 30
+# By these keys trials would be judged on different validation images.
+JUDGED = ("data.name", "data.test_fraction", "preprocess.seed", "preprocess.validation_fraction")
 # A proposed number is rounded to so many digits: a file that people read has no use for more.
 DIGITS = 4
 
@@ -29,6 +31,13 @@ DIGITS = 4
 def fixed_params(sweep: Sweep) -> dict[str, Any]:
     """Return the params (dotted keys) that every trial has besides those of params.yaml."""
     return recipe_params(sweep.recipe) if sweep.recipe else {}
+
+
+def present_values(sweep: Sweep, content: dict[str, Any]) -> dict[str, Any]:
+    """Return what the sweep's parameters are in params.yaml, with that `content`, and the sweep's recipe."""
+    copy = deepcopy(content)
+    set_values(copy, fixed_params(sweep))
+    return {key: value_at(copy, key) for key in sweep.parameters}
 
 
 def distributions(sweep: Sweep, content: dict[str, Any]) -> dict[str, BaseDistribution]:
@@ -70,14 +79,22 @@ def trial_seed(sweep: Sweep, number: int) -> int:
 def check_space(name: str, sweep: Sweep, content: dict[str, Any], read_by_stage: list[str]) -> None:
     """Raise `UserError` unless params.yaml, with that `content`, takes what may be proposed, and the stage reads it."""
     where = f"{sweep_file(name)}: parameters"
+    if sweep.recipe is not None:
+        check_recipe(sweep.recipe, where=f"{sweep_file(name)}: recipe: ")
     for key in sweep.parameters:
         _check_key(where, key, content)
+        if inside := [other for other in sweep.parameters if other.startswith(f"{key}.")]:
+            raise UserError(f"{where}: {inside[0]} is a part of {key}; take out one of the two")
+        if any(_overlap(key, judged) for judged in JUDGED):
+            raise UserError(f"{where}.{key}: trials would be judged on different validation images; take it out")
+        if sweep.confirm and _overlap(key, "runtime.seed"):
+            raise UserError(f"{where}.{key}: confirm has seeds of its own; take out one of the two")
     for changes in _combinations(sweep):
         if mistake := invalid(sweep, content, changes):
             together = ", ".join(f"{key.rpartition('.')[2]} {one_line(value, 40)}" for key, value in changes.items())
             raise UserError(f"{where}: {mistake}" + (f"\nfound with {together}" if len(changes) > 1 else ""))
     for key in sweep.parameters:
-        if not any(f"{key}.".startswith(f"{read}.") or f"{read}.".startswith(f"{key}.") for read in read_by_stage):
+        if not any(_overlap(key, read) for read in read_by_stage):
             raise UserError(f"{where}.{key}: {sweep.stage} does not read it; it reads {', '.join(read_by_stage)}")
 
 
@@ -121,6 +138,11 @@ def _check_key(where: str, key: str, content: dict[str, Any]) -> None:
             # The schema knows the nearest.
             return
         section, parents = section[part], [*parents, part]
+
+
+def _overlap(key: str, other: str) -> bool:
+    """Return whether one of the dotted keys is the other, or a section with it."""
+    return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
 
 
 def _combinations(sweep: Sweep) -> Iterator[dict[str, Any]]:

@@ -1,6 +1,9 @@
 """A sweep from its file to its page: check, search, confirm, report."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +13,16 @@ from commands.experiments import check_tracked
 from commands.sweeping.base import base_of, changes, keys_read
 from commands.sweeping.confirm import Verdict, confirm, look_at_test_images
 from commands.sweeping.console import Progress, best_table
-from commands.sweeping.file import Sweep, load_sweep
+from commands.sweeping.file import Sweep, load_sweep, sweep_file
 from commands.sweeping.placing import Place, this_clone
-from commands.sweeping.report import write_page
+from commands.sweeping.report import page_folder, write_page
 from commands.sweeping.search import Search
-from commands.sweeping.space import check_space, checked, params_content
+from commands.sweeping.space import check_space, checked, params_content, present_values
 from commands.sweeping.study import alone, best_trials, open_study
-from commands.sweeping.trial import Event, Task
+from commands.sweeping.trial import Event, Task, experiment_name
 from commands.sweeping.words import metric_words
 from stages.process.errors import UserError
+from stages.tracking.store import tracking_uri
 
 
 def run_sweep(name: str, address: str | None) -> None:
@@ -27,18 +31,21 @@ def run_sweep(name: str, address: str | None) -> None:
     With the `address` of a cluster of Ray its trials run there.
     """
     sweep, content = load_sweep(name), params_content()
+    file = sweep_file(name).read_text(encoding="utf-8")
     check_space(name, sweep, content, keys_read(sweep))
     check_tracked(checked(sweep, content, {}).data.name)
+    # Else each trial would find these mistakes.
+    tracking_uri()
+    page_folder(name)
     with alone(name), _place(address, sweep) as place:
         base = base_of(sweep)
-        study = open_study(name, sweep, base)
+        study = open_study(name, sweep, base, present_values(sweep, content))
+        place = _while_unchanged(place, name, sweep, base)
         search, progress = Search(name, sweep, study, content), Progress(name, sweep, study)
 
         def next_task() -> Task | None:
             task = search.next_task()
             if task:
-                # DVC would take the changed state for this trial.
-                _check_base(name, base, base_of(sweep))
                 progress.asked(task)
             return task
 
@@ -50,8 +57,8 @@ def run_sweep(name: str, address: str | None) -> None:
         try:
             with progress.shown():
                 place.run(next_task, heard)
-            place.bring([f"{name}-{trial.number:04d}" for trial in best_trials(study)], False)
-            _conclude(name, sweep, study, content, progress, place)
+            place.bring([experiment_name(name, trial.number) for trial in best_trials(study)], False)
+            _conclude(name, sweep, file, study, content, progress, place)
         except KeyboardInterrupt:
             print(f"\n{progress.counts()}. The same command goes on from there: uv run mnist sweep {name}", flush=True)
             raise
@@ -59,41 +66,50 @@ def run_sweep(name: str, address: str | None) -> None:
 
 def _place(address: str | None, sweep: Sweep) -> AbstractContextManager[Place]:
     if address is None:
-        return nullcontext(this_clone(Path.cwd()))
+        return this_clone(Path.cwd())
     from commands.sweeping.cluster import cluster
 
     return cluster(address, sweep.resources)
 
 
-def _check_base(name: str, before: dict[str, Any], now: dict[str, Any]) -> None:
-    if before != now:
-        raise UserError(
-            f"{name}: what its trials depend on has changed while it ran: {changes(before, now)[0]}\n"
-            "Put that back; then the same command goes on."
-        )
+def _while_unchanged(place: Place, name: str, sweep: Sweep, base: dict[str, Any]) -> Place:
+    """Return the place, which raises `UserError` before a task where its trials would no longer compare."""
+
+    def checked(next_task: Callable[[], Task | None]) -> Task | None:
+        # DVC would take the changed state for this one.
+        if (now := base_of(sweep)) != base:
+            raise UserError(
+                f"{name}: what its trials depend on has changed while it ran: {changes(base, now)[0]}\n"
+                "Put that back; then the same command goes on."
+            )
+        return next_task()
+
+    return replace(place, run=lambda next_task, heard: place.run(partial(checked, next_task), heard))
 
 
 def _conclude(
-    name: str, sweep: Sweep, study: optuna.Study, content: dict[str, Any], progress: Progress, place: Place
+    name: str, sweep: Sweep, file: str, study: optuna.Study, content: dict[str, Any], progress: Progress, place: Place
 ) -> None:
     best, verdict, tested = best_trials(study), None, None
     if sweep.confirm and best:
         verdict = confirm(name, sweep, study, content, place)
         if verdict.beats:
             tested = look_at_test_images(name, sweep, study, verdict, content, Path.cwd(), place)
-    page = write_page(name, sweep, study, verdict, tested)
+    page = write_page(name, sweep, file, study, verdict, tested)
     if not progress.console.is_terminal:
         progress.console.print(best_table(name, sweep, study))
     print(f"{progress.counts()}. The page: {page}")
     print(f"In MLflow (uv run mnist ui): tags.sweep = '{name}'")
+    if not best:
+        raise UserError(f"{name}: no trial is complete, so there is nothing to choose from; the page says why")
     if verdict:
         print(_words(sweep, verdict))
-    elif best:
+    else:
         print("Whether the best is more than chance is not known: confirm: {best: 3, seeds: 5} in the file finds out")
     if tested:
         accuracy = sum(tested["test_accuracy"]) / len(tested["test_accuracy"])
         print(f"On the test images, looked at once, for the winner: accuracy {accuracy:.2%} (mean over the same seeds)")
-        print(f"To make these settings yours: uv run dvc exp apply {name}-{verdict.winner:04d}")
+        print(f"To make these settings yours: uv run dvc exp apply {experiment_name(name, verdict.winner)}")
 
 
 def _words(sweep: Sweep, verdict: Verdict) -> str:

@@ -1,5 +1,6 @@
 """The study of a sweep: all that Optuna knows of its trials, in a journal file that survives every kill."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,14 +15,19 @@ from optuna.trial import FrozenTrial, TrialState
 from commands.experiments import flat
 from commands.sweeping.base import changes
 from commands.sweeping.file import Sweep, sweep_file
-from stages.process.errors import UserError
+from stages.process.errors import UserError, one_line
 
 # Beside DVC's own state, which Git ignores, and like that no result: whoever loses it starts the sweep again, and what
 # was trained comes from DVC's cache.
 STUDIES = Path(".dvc/tmp/sweeps")
-FILE, BASE, REASON, CACHED, SECONDS, PRUNED = "file", "base", "reason", "cached", "training_seconds", "pruned"
-# Of the study: the numbers of trials that are complete, and of which DVC may not have the model yet.
+# Of a trial: how it ended, whether it came from DVC's cache, and why it is to be stopped.
+REASON, CACHED, PRUNED = "reason", "cached", "pruned"
+# Of the study: the file, all else that the trials depend on, and the settings that stood when it began.
+FILE, BASE, PRESENT = "file", "base", "present"
+# The numbers of trials that are complete, and of which DVC may not have the model yet.
 UNKEPT = "unkept"
+# What the repeated trainings gave, and the winner's test metrics.
+CONFIRMED, TESTED = "confirmed_values", "test_metrics"
 
 
 def journal(name: str) -> Path:
@@ -48,47 +54,75 @@ def read_study(name: str) -> optuna.Study | None:
     if not journal(name).exists():
         return None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        return optuna.load_study(study_name=name, storage=JournalStorage(JournalFileBackend(str(journal(name)))))
-    except KeyError:
-        return None
+    with _readable(name):
+        storage = JournalStorage(JournalFileBackend(str(journal(name))))
+        # A kill may come before there is a study in it.
+        known = [each.study_name for each in storage.get_all_studies()]
+        return optuna.load_study(study_name=name, storage=storage) if name in known else None
 
 
-def open_study(name: str, sweep: Sweep, base: dict[str, Any]) -> optuna.Study:
+def open_study(name: str, sweep: Sweep, base: dict[str, Any], present: dict[str, Any]) -> optuna.Study:
     """Return the study, made where there is none; call it `alone`.
 
-    Raises `UserError` where the file or what the stage depends on is not what the trials before were made with.
+    It keeps the `present` values of the sweep's parameters from its first trial on: params.yaml may have the winner's
+    later. Raises `UserError` where the file or what the stage depends on is not what the trials before were made with.
     """
     path = journal(name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _mend(path)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
     if early := sweep.early_terminate:
         pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=early.min_iter, reduction_factor=early.eta)
-    study = optuna.create_study(
-        study_name=name,
-        storage=JournalStorage(JournalFileBackend(str(path))),
-        direction=sweep.metric.goal,
-        pruner=pruner,
-        load_if_exists=True,
-    )
+    with _readable(name):
+        # Before anything is added to it.
+        _mend(path)
+        if path.exists() and path.stat().st_size and read_study(name) is None:
+            raise ValueError("its first lines are missing")
+        study = optuna.create_study(
+            study_name=name,
+            storage=JournalStorage(JournalFileBackend(str(path))),
+            direction=sweep.metric.goal,
+            pruner=pruner,
+            load_if_exists=True,
+        )
     file = sweep.model_dump(exclude={"resources"})
     before = study.user_attrs
     if study.trials:
         _check_unchanged(name, before, file, base)
-    if before.get(FILE) != file or before.get(BASE) != base:
-        study.set_user_attr(FILE, file)
-        study.set_user_attr(BASE, base)
+    kept = {FILE: file, BASE: base, PRESENT: before[PRESENT] if study.trials and PRESENT in before else present}
+    for key, value in kept.items():
+        if before.get(key) != value:
+            study.set_user_attr(key, value)
     return study
 
 
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """Raise `UserError` instead of whatever Optuna makes of a journal that somebody or a full disk has damaged."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"{journal(name)}: cannot be read: {one_line(error)}\n"
+            "Remove it and the sweep starts anew; what was trained comes from DVC's cache."
+        ) from None
+
+
 def _mend(path: Path) -> None:
-    """Cut off what a kill has left of a line and of a lock: nobody else writes there."""
+    """Cut off what a kill has left of a line and of a lock: nobody else writes there. Raises for any other damage."""
     Path(f"{path}.lock").unlink(missing_ok=True)
-    if path.exists() and not (content := path.read_bytes()).endswith(b"\n"):
+    if not path.exists():
+        return
+    lines = path.read_bytes().splitlines(keepends=True)
+    if lines and not lines[-1].endswith(b"\n"):
         with open(path, "r+b") as file:
-            file.truncate(content.rfind(b"\n") + 1)
+            file.truncate(sum(map(len, lines[:-1])))
+        lines.pop()
+    for line in lines:
+        # Of a last line that is none Optuna says nothing.
+        json.loads(line)
 
 
 def _check_unchanged(name: str, before: dict[str, Any], file: dict[str, Any], base: dict[str, Any]) -> None:
@@ -97,13 +131,13 @@ def _check_unchanged(name: str, before: dict[str, Any], file: dict[str, Any], ba
         f"\nPut that back, or give the search another name (cp {path} {path.with_stem(f'{name}-2')}): "
         "what was trained before comes from DVC's cache."
     )
-    was, now = (flat({**each, "trials": None}) for each in (before[FILE], file))
-    changed = changes(was, now)
-    trials = (before[FILE]["trials"], file["trials"])
-    if None not in trials and trials[1] < trials[0]:
-        # More of them go on from those before.
-        changed.append(f"trials was {trials[0]} and is {trials[1]}")
-    if changed:
+    was, now = dict(before[FILE]), dict(file)
+    if TESTED not in before and None not in (was["trials"], now["trials"]) and now["trials"] > was["trials"]:
+        # They go on from those before; a second winner would have the test images looked at twice.
+        was["trials"] = now["trials"]
+    if CONFIRMED not in before:
+        was["confirm"] = now["confirm"]
+    if changed := changes(flat(was), flat(now)):
         raise UserError(f"{path} has changed since its first trial: {_some(changed)}{remedy}")
     if changed := changes(before[BASE], base):
         raise UserError(

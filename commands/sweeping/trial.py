@@ -19,12 +19,15 @@ from commands.experiments import set_params
 from commands.git import remove_experiment
 from commands.sweeping.dvc_process import end_dvc, start_dvc
 from commands.sweeping.outputs import Outputs
+from commands.sweeping.workspace import note_workspace
 from stages.process.errors import UserError, one_line
 from stages.tracking.record import FINISHED
 from stages.tracking.trial import EVENTS, FOLDER, STOP, TAGS, state_tag
 
 # In a clone, a folder for each trial that runs there, with what it tells and what it printed.
 TRIALS = Path(".dvc/tmp/sweeps/trials")
+# Held by whoever runs trials in a clone. No sweep has such a name.
+LOCK = TRIALS.with_name(".slot.lock")
 LOOK_SECONDS = 0.1
 COMPLETE, FAILED, STOPPED, DIED = "complete", "failed", "stopped", "died"
 KILLED = "its process was killed, or ran out of memory"
@@ -50,10 +53,9 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Trained:
-    """The training is done: the `values` of its model, and its seconds. What is left is that DVC keeps the model."""
+    """The training is done: the `values` of its model. What is left is that DVC keeps the model."""
 
     values: dict[str, float]
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -61,17 +63,22 @@ class Ended:
     """How a trial has ended: complete, with the `values` of its model; failed; stopped, as it was asked to; or died.
 
     One that died was killed, or its machine went: it says nothing of the params. `cached` tells that DVC had the
-    result already. `seconds` are those of the training alone, None where nothing was trained.
+    result already.
     """
 
     state: str
     values: dict[str, float] = field(default_factory=dict)
     reason: str = ""
     cached: bool = False
-    seconds: float | None = None
 
 
 Event = Epoch | Trained | Ended
+
+
+def experiment_name(sweep: str, label: int | str, seed: int | None = None) -> str:
+    """Return the name of the experiment of a trial, by its number or label; with a `seed` that of a repetition."""
+    name = f"{sweep}-{label:04d}" if isinstance(label, int) else f"{sweep}-{label}"
+    return name if seed is None else f"{name}-seed-{seed}"
 
 
 def run_trial(
@@ -129,6 +136,7 @@ def start_experiment(
     With `pull` DVC looks in its remote, too. `options` are those of `start_dvc`.
     """
     remove_experiment(clone, name)
+    note_workspace(clone)
     pulled = ("--pull",) if pull else ()
     # Another DVC may be at work here: the one that keeps what the last trial has made, or the user's.
     command = ("--wait-for-lock", "exp", "run", "--temp", *pulled, "--name", name, *set_params(params), *stages)
@@ -139,7 +147,7 @@ def _trained(told: list[dict[str, Any]]) -> Trained:
     facts = {key: value for event in told for key, value in event.items()}
     epochs = [event["values"] for event in told if "epoch" in event]
     best = min(epochs, key=lambda values: values["val_loss"])
-    return Trained(best if facts["best_weights"] else epochs[-1], facts["training_seconds"])
+    return Trained(best if facts["best_weights"] else epochs[-1])
 
 
 def _new_events(path: Path) -> Iterator[list[dict[str, Any]]]:
@@ -169,7 +177,7 @@ def _outcome(
         except UserError as error:
             yield Ended(FAILED, reason=str(error))
         else:
-            yield Ended(COMPLETE, values, cached="began" not in facts, seconds=facts.get("training_seconds"))
+            yield Ended(COMPLETE, values, cached="began" not in facts)
     elif reason:
         yield Ended(STOPPED, reason=reason)
     elif code < 0 or ("began" in facts and "ended" not in facts):

@@ -2,6 +2,7 @@
 
 import argparse
 import shutil
+from contextlib import suppress
 
 import pytest
 from optuna.trial import TrialState
@@ -10,13 +11,14 @@ from scipy.stats import ttest_rel
 
 from commands import sweep as command
 from commands.sweeping.base import base_of, keys_read
-from commands.sweeping.confirm import judge
+from commands.sweeping.confirm import confirm, judge
 from commands.sweeping.console import best_table
 from commands.sweeping.file import load_sweep, sweep_names
+from commands.sweeping.placing import Place, this_clone
 from commands.sweeping.report import write_page
 from commands.sweeping.search import Search
-from commands.sweeping.space import check_space, distributions, params_content, point, proposed
-from commands.sweeping.study import REASON, alone, finished, journal, open_study
+from commands.sweeping.space import check_space, distributions, params_content, point, present_values, proposed
+from commands.sweeping.study import REASON, TESTED, alone, finished, journal, open_study
 from commands.sweeping.trial import COMPLETE, FAILED, STOPPED, Ended, Epoch, Task, Trained
 from stages.params.views import edit_file
 from stages.process.errors import UserError
@@ -56,7 +58,7 @@ def write(project, changes=None, name="own"):
 
 def opened(name="own"):
     sweep, content = load_sweep(name), params_content()
-    return Search(name, sweep, open_study(name, sweep, base_of(sweep)), content)
+    return Search(name, sweep, open_study(name, sweep, base_of(sweep), present_values(sweep, content)), content)
 
 
 def check(name="own"):
@@ -79,7 +81,7 @@ def run(search, most=None, epochs=1):
                 search.heard(task, Ended(STOPPED, reason=reason))
                 break
         else:
-            search.heard(task, Trained({"val_accuracy": value_of(task)}, 0.1))
+            search.heard(task, Trained({"val_accuracy": value_of(task)}))
             search.heard(task, Ended(COMPLETE, {"val_accuracy": value_of(task)}))
     return tasks
 
@@ -130,6 +132,24 @@ def parameter(key, **about):
         (parameter("train.cnn.dropout", min=0, max=1), "train.cnn.dropout: 1"),
         (parameter("train.cnn.blocks.0.filters", values=[8]), "train.cnn.blocks is a list"),
         (parameter("train.mlp.epochs", values=[2]), "train.mlp.epochs: train-cnn does not read it"),
+        (parameter("preprocess.seed", values=[1, 2]), "would be judged on different validation images; take it out"),
+        (parameter("data.name", values=["digits", "mnist"]), "would be judged on different validation images"),
+        ({"parameters": {"train.cnn.epochs": [1, 2]}}, "train.cnn.epochs: {values: [6, 9]} or {min: 6, max: 9}"),
+        ({"recipe": ""}, "recipe: '' is not allowed"),
+        (
+            {"parameters": {**parameter("train.cnn.optimizer", values=[{}])["parameters"],
+                            **parameter("train.cnn.optimizer.name", values=["adam"])["parameters"]}},
+            "train.cnn.optimizer.name is a part of train.cnn.optimizer; take out one of the two",
+        ),
+        (
+            {"method": "grid", "trials": None, **parameter("train.cnn.epochs", values=[*range(1, 1001)]),
+             "parameters": {f"train.cnn.{key}": {"values": [*range(1, 1001)]} for key in ("epochs", "a", "b")}},
+            "the grid has 1,000,000,000 points; at most 1,000,000",
+        ),
+        (
+            {"confirm": {"best": 1, "seeds": 2}, **parameter("runtime.seed", values=[1, 2])},
+            "runtime.seed: confirm has seeds of its own; take out one of the two",
+        ),
         (
             {"parameters": {**parameter("train.cnn.hidden_units", values=[[8], [8, 8]])["parameters"],
                             **parameter("train.cnn.dropout", values=[[0.1]])["parameters"]}},
@@ -196,14 +216,14 @@ def test_a_trial_that_dvc_has_not_kept_is_run_again_and_keeps_its_value(project)
     write(project)
     search = opened()
     task = search.next_task()
-    search.heard(task, Trained({"val_accuracy": 0.5}, 0.1))
+    search.heard(task, Trained({"val_accuracy": 0.5}))
     # Another one meanwhile.
     assert search.next_task().name == "own-0001"
     # Killed before DVC was done with the first: after the second, which was broken off.
     search = opened()
     second, again = search.next_task(), search.next_task()
     assert (second.name, again) == ("own-0001", task)
-    search.heard(again, Trained({"val_accuracy": 0.4}, 0.1))
+    search.heard(again, Trained({"val_accuracy": 0.4}))
     search.heard(again, Ended(COMPLETE, {"val_accuracy": 0.4}))
     assert search.study.trials[0].value == 0.5
     assert opened().study.user_attrs["unkept"] == []
@@ -249,6 +269,58 @@ def test_a_changed_file_or_base_is_refused_with_what_changed(project, params_fil
         opened()
 
 
+@pytest.mark.parametrize("content", ["", "data:\n  name: digits\n"])
+def test_a_params_file_that_an_editor_is_writing_ends_the_sweep_without_a_trial(project, params_file, content):
+    write(project)
+    run(opened(), most=1)
+    params_file.write_text(content)
+    with pytest.raises(UserError, match="params.yaml: "):
+        base_of(load_sweep("own"))
+
+
+def test_a_recipe_of_a_sweep_is_refused_under_its_own_name(project):
+    (project / "recipes").unlink()
+    shutil.copytree(PROJECT / "recipes", project / "recipes")
+    (project / "recipes/misspelt.yaml").write_text("# x\ntrain: {cnn: {epoch: 3}}\n")
+    write(project, {"recipe": "misspelt"})
+    with pytest.raises(UserError, match=r"^recipes/misspelt.yaml: train.cnn.epoch: unknown key"):
+        check()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_text("garbage\n"),
+        lambda path: path.write_text(path.read_text().replace('"op_code":0', '"op_code":99', 1)),
+        lambda path: path.write_text(path.read_text().replace("{", "", 3)),
+        lambda path: path.write_text("".join(path.read_text().splitlines(keepends=True)[1:])),
+        lambda path: (path.unlink(), path.mkdir()),
+    ],
+)
+def test_a_damaged_journal_is_one_error_and_breaks_no_list(project, damage, capsys):
+    write(project)
+    write(project, name="other")
+    run(opened(), most=2)
+    damage(journal("own"))
+    before = journal("own").is_file() and journal("own").read_bytes()
+    with pytest.raises(UserError, match=r"own.journal: cannot be read: .*\nRemove it and the sweep starts anew"):
+        opened()
+    assert (journal("own").is_file() and journal("own").read_bytes()) == before
+    command.run(argparse.Namespace(name=None))
+    assert "other" in capsys.readouterr().out
+
+
+def test_what_an_editor_puts_beside_the_files_is_no_sweep(project, capsys):
+    write(project)
+    (project / "sweeps/.#own.yaml").symlink_to("user@host.1")
+    (project / "sweeps/folder.yaml").mkdir()
+    (project / "sweeps/latin.yaml").write_bytes(b"# caf\xe9 \x1b[31m\n")
+    command.run(argparse.Namespace(name=None))
+    printed = capsys.readouterr().out
+    assert [line.split()[0] for line in printed.splitlines()] == ["latin", "own"]
+    assert "\x1b" not in printed
+
+
 def test_more_trials_go_on_and_fewer_are_refused(project):
     write(project)
     run(opened())
@@ -256,6 +328,80 @@ def test_more_trials_go_on_and_fewer_are_refused(project):
     assert [task.name for task in run(opened())] == ["own-0006", "own-0007"]
     write(project, {"trials": 5})
     with pytest.raises(UserError, match="trials was 8 and is 5"):
+        opened()
+
+
+CONFIRM = {"best": 1, "seeds": 2}
+
+
+def place_of(value_of, trained):
+    """A place whose trainings only pretend; None for one that fails. It adds what it is given to `trained`."""
+
+    def place(next_task, heard):
+        while task := next_task():
+            trained.append(task)
+            value = value_of(task)
+            failed = Ended(FAILED, reason="no memory")
+            heard(task, failed if value is None else Ended(COMPLETE, {"val_accuracy": value}))
+
+    return Place(place, lambda names, models: None)
+
+
+def confirmed(value_of=value_of, name="own"):
+    search, trained = opened(name), []
+    return confirm(name, search.sweep, search.study, search.content, place_of(value_of, trained)), trained
+
+
+def test_the_best_are_compared_with_the_settings_that_stood_when_the_sweep_began(project, params_file):
+    edit_file(params_file, {"train.cnn.optimizer.learning_rate": 0.009})
+    write(project, {"confirm": CONFIRM})
+    run(opened())
+    # As after `dvc exp apply`.
+    edit_file(params_file, {"train.cnn.optimizer.learning_rate": 0.003})
+    verdict, trained = confirmed()
+    assert [task.name for task in trained][:2] == ["own-present-seed-1", "own-present-seed-2"]
+    assert {task.params["train.cnn.optimizer.learning_rate"] for task in trained[:2]} == {0.009}
+    assert verdict.present == [value_of(task) for task in trained[:2]]
+    # Once more there is nothing to train.
+    assert confirmed() == (verdict, [])
+
+
+def test_what_could_not_be_trained_again_is_tried_by_the_next_command(project):
+    write(project, {"confirm": CONFIRM})
+    run(opened())
+    with pytest.raises(UserError, match="present-seed-1: the present settings cannot be trained: no memory"):
+        confirmed(lambda task: None)
+    with pytest.raises(UserError, match="none of the best settings could be trained with every seed"):
+        confirmed(lambda task: value_of(task) if "present" in task.name else None)
+    verdict, trained = confirmed()
+    assert [task.name.rpartition("-seed-")[0] for task in trained] == [f"own-{verdict.winner:04d}"] * 2
+
+
+def test_a_sweep_named_as_the_present_settings_is_judged_like_others(project):
+    write(project, {"confirm": CONFIRM}, "a-present-b")
+    run(opened("a-present-b"))
+    with pytest.raises(UserError, match="none of the best settings could be trained"):
+        confirmed(lambda task: value_of(task) if "b-present-" in task.name else None, "a-present-b")
+
+
+def test_confirm_may_come_later_and_more_trials_are_compared_with_those_before(project):
+    write(project)
+    run(opened())
+    write(project, {"confirm": CONFIRM})
+    # The later the trial, the better.
+    confirmed(lambda task: int(task.name.split("-")[1]) / 100 if "present" not in task.name else 0.1)
+    write(project, {"confirm": {"best": 1, "seeds": 3}})
+    with pytest.raises(UserError, match="confirm.seeds was 2 and is 3"):
+        opened()
+    write(project, {"confirm": CONFIRM, "trials": 40})
+    run(opened())
+    verdict, trained = confirmed()
+    assert len(trained) == 2
+    assert verdict.compared == 2
+    # A second winner would have the test images looked at again.
+    opened().study.set_user_attr(TESTED, {})
+    write(project, {"confirm": CONFIRM, "trials": 41})
+    with pytest.raises(UserError, match="trials was 40 and is 41"):
         opened()
 
 
@@ -276,7 +422,22 @@ def test_trials_that_fail_are_recorded_and_end_the_sweep_only_where_all_do(proje
     with pytest.raises(UserError, match="the first 3 trials have all failed, the last one so: no disk left"):
         search.next_task()
     # What made them fail was mended.
-    assert opened("bad").next_task().name == "bad-0003"
+    search = opened("bad")
+    assert [task.name for task in run(search)] == [f"bad-{number:04d}" for number in range(6)]
+    assert {trial.state for trial in search.study.trials} == {TrialState.COMPLETE}
+
+
+def test_those_that_fail_once_more_are_recorded_so_that_others_have_their_turn(project):
+    write(project, {"trials": 7})
+
+    def run_failing() -> list[int]:
+        search = opened()
+        with suppress(UserError):
+            while task := search.next_task():
+                search.heard(task, Ended(FAILED, reason="nan"))
+        return [trial.number for trial in finished(search.study)]
+
+    assert [run_failing() for _ in range(3)] == [[], [0, 1, 2], [0, 1, 2, 3, 4, 5, 6]]
 
 
 def test_a_second_sweep_of_the_same_name_is_refused(project):
@@ -284,22 +445,28 @@ def test_a_second_sweep_of_the_same_name_is_refused(project):
         pass
 
 
+def test_two_sweeps_in_one_clone_are_refused(project):
+    words = "another sweep runs trials in this clone"
+    with this_clone(project), pytest.raises(UserError, match=words), this_clone(project):
+        pass
+
+
 def test_the_winner_is_judged_by_a_paired_test_for_all_that_were_compared():
     present, better = [0.90, 0.91, 0.89, 0.90], [0.93, 0.935, 0.92, 0.928]
     values = {"present": present, "0007": better, "0002": [0.8, 0.9, 0.9, 0.9]}
-    verdict = judge(values, [1, 2, 3, 4], "maximize")
+    verdict = judge(values, [1, 2, 3, 4], "maximize", 2)
     expected = ttest_rel(better, present)
     assert (verdict.winner, verdict.compared, verdict.beats) == (7, 2, True)
     assert verdict.p_value == pytest.approx(2 * expected.pvalue)
     interval = expected.confidence_interval(1 - 0.05 / 2)
     assert (verdict.low, verdict.high) == pytest.approx((interval.low, interval.high))
     # Lower is better: the same numbers say the contrary.
-    assert not judge({"present": present, "0007": better}, [1, 2, 3, 4], "minimize").beats
+    assert not judge({"present": present, "0007": better}, [1, 2, 3, 4], "minimize", 1).beats
 
 
 def test_a_gain_that_is_chance_or_cannot_be_judged_beats_nothing():
-    assert not judge({"present": [0.9, 0.92, 0.91], "0001": [0.92, 0.91, 0.93]}, [1, 2, 3], "maximize").beats
-    same = judge({"present": [0.9, 0.92], "0001": [0.91, 0.93]}, [1, 2], "maximize")
+    assert not judge({"present": [0.9, 0.92, 0.91], "0001": [0.92, 0.91, 0.93]}, [1, 2, 3], "maximize", 1).beats
+    same = judge({"present": [0.9, 0.92], "0001": [0.91, 0.93]}, [1, 2], "maximize", 1)
     assert (same.beats, same.p_value, same.gain) == (False, None, pytest.approx(0.01))
 
 
@@ -307,7 +474,7 @@ def test_a_param_of_one_value_is_in_no_table(project):
     write(project, {"parameters": {**SWEEP["parameters"], "train.cnn.epochs": {"values": [1]}}})
     search = opened()
     assert run(search)[0].params["train.cnn.epochs"] == 1
-    text = write_page("own", search.sweep, search.study, None, None).read_text()
+    text = write_page("own", search.sweep, "# about\n", search.study, None, None).read_text()
     assert "<th title" in text
     assert ">epochs</th>" not in text
     headings = [column.header for column in best_table("own", search.sweep, search.study).columns]
@@ -319,8 +486,9 @@ def test_the_page_has_the_trials_the_verdict_and_the_pictures(project):
     search = opened()
     run(search, most=5)
     search.heard(search.next_task(), Ended(FAILED, reason="<b>nan</b>"))
-    verdict = judge({"present": [0.90, 0.91, 0.89], "0002": [0.93, 0.935, 0.92]}, [1, 2, 3], "maximize")
-    page = write_page("own", search.sweep, search.study, verdict, {"test_accuracy": [0.92], "test_loss": [0.2]})
+    verdict = judge({"present": [0.90, 0.91, 0.89], "0002": [0.93, 0.935, 0.92]}, [1, 2, 3], "maximize", 1)
+    tested = {"test_accuracy": [0.92], "test_loss": [0.2]}
+    page = write_page("own", search.sweep, "# about\n", search.study, verdict, tested)
     text = page.read_text()
     assert "5 trials complete, 0 pruned, 1 failed, of 6" in text
     assert "Trial 2 beats the present settings by more than chance." in text
@@ -329,7 +497,8 @@ def test_the_page_has_the_trials_the_verdict_and_the_pictures(project):
     assert "http" not in text
     pictures = {"history.png", "importances.png", "parallel_coordinate.png"}
     assert {path.name for path in page.parent.iterdir()} == {"index.html", *pictures}
+    (page.parent / "notes.md").write_text("mine")
     # Nothing in it tells when it was made.
     before = {path.name: path.read_bytes() for path in page.parent.iterdir()}
-    write_page("own", search.sweep, search.study, verdict, {"test_accuracy": [0.92], "test_loss": [0.2]})
+    write_page("own", search.sweep, "# about\n", search.study, verdict, tested)
     assert {path.name: path.read_bytes() for path in page.parent.iterdir()} == before

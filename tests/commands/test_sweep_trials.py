@@ -1,5 +1,7 @@
 """`mnist sweep` with its trainings: experiments of DVC, runs of MLflow, pruning, kills, the cache, the verdict."""
 
+import subprocess
+import sys
 import time
 
 import mlflow
@@ -7,7 +9,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.conftest import Clone
-from tests.project import client, locked, processes_in, runs
+from tests.project import client, locked, processes_in, runs, wait_until
+from tests.servers import free_port, mlflow_server
 
 FOREST = {
     "metric": {"name": "val_accuracy", "goal": "maximize"},
@@ -107,6 +110,26 @@ def test_a_sweep_of_forests_fails_in_part_is_confirmed_and_comes_from_the_cache(
     assert run.data.metrics["val_accuracy"] > 0.8
     assert run.info.status == "FINISHED"
 
+    # A store that is away gets them once it is back: what waits is not lost.
+    port = free_port()
+    away = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    write(checked_out, "away", {key: value for key, value in FOREST.items() if key != "confirm"})
+    output = checked_out.run("mnist", "sweep", "away", **away).stdout
+    assert "MLflow does not have the run of away-0002 yet, which came from DVC's cache" in output
+    assert "3 of 3 trials done" in output
+    (checked_out.folder.parent / "server").mkdir()
+    with mlflow_server(checked_out.folder.parent / "server", port=port):
+        checked_out.run("mnist", "publish", check=False, **away)
+        back = mlflow.MlflowClient(away["MLFLOW_TRACKING_URI"])
+        experiment = back.get_experiment_by_name("digits").experiment_id
+        found = back.search_runs([experiment], "tags.sweep = 'away'")
+        assert {run.data.tags["sweep.trial"] for run in found} == {"0", "2"}
+        # Another sweep takes over a run that there is.
+        write(checked_out, "over", {key: value for key, value in FOREST.items() if key != "confirm"})
+        checked_out.run("mnist", "sweep", "over", **away)
+        assert not back.search_runs([experiment], "tags.sweep = 'away'")
+        assert len(back.search_runs([experiment], "tags.sweep = 'over'")) == 2
+
     # The winner's bytes come from the cache.
     checked_out.run("dvc", "exp", "apply", "forest-0002")
     assert locked(checked_out, "train-random-forest")["models/random_forest.skops"] == model_md5
@@ -152,7 +175,8 @@ def test_a_sweep_prunes_and_survives_the_kill_of_everything(checked_out):
         (run,) = found[number]
         assert run.info.status == "KILLED"
         assert run.data.tags["failure"].startswith("pruned after epoch 2: val_loss ")
-    # Of pruned ones DVC keeps nothing.
+    # Of pruned ones nothing is kept.
+    assert not [*(checked_out.folder / ".checkpoints").glob("*")]
     assert experiments(checked_out) == sorted(f"mlp-000{number}" for number in states if number not in pruned)
     md5s = [run.data.tags["dvc.model_md5"] for run in runs(checked_out)["mlp"] if "dvc.model_md5" in run.data.tags]
     assert len(md5s) == len({*md5s})
@@ -171,6 +195,47 @@ def test_a_sweep_prunes_and_survives_the_kill_of_everything(checked_out):
     # Those of the first that DVC had in its cache belong to the second now.
     assert tried[1].items() >= tried[0].items()
     assert sorted(tried[1]) == ["0", "1", "2", "3"]
+
+
+@pytest.mark.long
+@pytest.mark.faults
+def test_a_kill_while_dvc_starts_a_trial_leaves_the_branch_and_the_edits_as_they_were(checked_out):
+    write(checked_out, "forest", {key: value for key, value in FOREST.items() if key != "confirm"})
+    readme = checked_out.folder / "README.md"
+    readme.write_text("mine\n")
+    params = (checked_out.folder / "params.yaml").read_text()
+    head = checked_out.folder / ".git/HEAD"
+    branch = head.read_text()
+    sweep = checked_out.start("mnist", "sweep", "forest", stdout=subprocess.DEVNULL)
+    wait_until(lambda: head.read_text() != branch)
+    for process in processes_in(checked_out.folder):
+        process.kill()
+    sweep.wait()
+    assert (head.read_text(), readme.read_text()) != (branch, "mine\n")
+
+    output = checked_out.run("mnist", "sweep", "forest").stdout
+    assert "3 of 3 trials done" in output
+    assert head.read_text() == branch
+    assert readme.read_text() == "mine\n"
+    assert (checked_out.folder / "params.yaml").read_text() == params
+    assert experiments(checked_out) == ["forest-0000", "forest-0001", "forest-0002"]
+
+
+QUEUE = """
+from dvc.repo import Repo
+queue = Repo().experiments
+queue.queue_one(queue.tempdir_queue, params={"params.yaml": ["train.random_forest.n_estimators=7"]}, name="left")
+"""
+
+
+@pytest.mark.long
+@pytest.mark.faults
+def test_an_experiment_that_a_killed_dvc_has_left_in_the_queue_is_not_run_with_a_trial(checked_out):
+    checked_out.run(sys.executable, "-c", QUEUE)
+    write(checked_out, "forest", {key: value for key, value in FOREST.items() if key != "confirm"})
+    checked_out.run("mnist", "sweep", "forest")
+    assert experiments(checked_out) == ["forest-0000", "forest-0001", "forest-0002"]
+    assert {run.data.params["n_estimators"] for run in runs(checked_out)["random-forest"]} == {"3", "30", "60"}
 
 
 @pytest.mark.long
