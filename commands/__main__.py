@@ -7,7 +7,9 @@ from importlib import import_module
 from pathlib import Path
 
 from stages.process.ending import exit_on_user_error
+from stages.process.errors import UserError
 from stages.process.garbage import collect_rarely
+from stages.process.provenance import main_repository
 
 COMMANDS = ("ui", "predict", "demo", "recipe", "repeat", "sweep", "publish", "checkout", "verify", "note")
 
@@ -23,6 +25,8 @@ def main() -> None:
         for name in set(COMMANDS).intersection(sys.argv[1:2]) or COMMANDS:
             import_module(f"commands.{name}").add_to(commands)
         arguments = parser.parse_args()
+        if not (main_repository() / "dvc.yaml").is_file():
+            raise UserError("neither this folder nor one above it is a clone of the project\nGo into one: cd …")
         arguments.run(arguments)
 
 

@@ -61,8 +61,6 @@ def csv_file(path: Path, models: list[Model], class_names: list[str]) -> Iterato
     Until then, and for ever where it broke off, it is `<path>.part`. Raises `UserError` where it cannot be written.
     """
     part = path.with_name(f"{path.name}.part")
-    if path.is_dir():
-        raise UserError(f"--csv {path}: cannot be written: it is a folder")
     try:
         file = open(part, "w", newline="", encoding="utf-8", errors="surrogateescape")  # noqa: SIM115 - closed below
     except OSError as error:

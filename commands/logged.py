@@ -46,11 +46,11 @@ class Answering:
 def find_logged(run_id: str | None, dataset: str | None) -> Logged:
     """Return the model of the run, or the champion of the `dataset`; raises `UserError` where there is none."""
     uri = without_credentials(tracking_uri())
-    what = f"run {run_id}" if run_id else f"a champion of {dataset}"
+    what = f"a champion of {dataset}" if run_id is None else f"run {one_line(run_id, 60)}"
     try:
         mlflow = connect()
         client = mlflow.MlflowClient()
-        run = client.get_run(run_id or client.get_model_version_by_alias(dataset, ALIAS).run_id)
+        run = client.get_run(client.get_model_version_by_alias(dataset, ALIAS).run_id if run_id is None else run_id)
         logged = logged_model(run)
         if logged is None:
             raise UserError(f"run {run.info.run_id} has no model\nChoose another one: uv run mnist ui")

@@ -67,6 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
     os.chdir(main_repository())
     models, info, champion, load = _models(arguments)
     _check(arguments, files, info)
+    _check_targets(here, files, csv_path, show_path)
     # The first part before the models, which take seconds: a mistake in a file is said at once.
     read = partial(_read, here, info, resizing(info), arguments.as_is)
     if show_path:
@@ -95,10 +96,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _models(arguments: argparse.Namespace) -> tuple[list[Model], DatasetInfo, Model | None, Callable[[], list[Any]]]:
     """Return the models that are asked, the images they take, the champion if known, and a function that loads them."""
-    if arguments.run_id or arguments.champion:
+    if arguments.run_id is not None or arguments.champion:
         from commands.logged import find_logged
 
-        logged = find_logged(arguments.run_id, None if arguments.run_id else load_info().dataset)
+        logged = find_logged(arguments.run_id, None if arguments.run_id is not None else load_info().dataset)
         champion = logged.model if arguments.champion else None
         return [logged.model], logged.info, champion, lambda: [logged.load()]
     info = load_info()
@@ -116,6 +117,18 @@ def _check(arguments: argparse.Namespace, files: list[str], info: DatasetInfo) -
         raise UserError(f"--show: draws one picture, and there are {len(files):,}; name one of them")
     if arguments.show and arguments.show.suffix.lower() != ".png":
         raise UserError(f"--show {arguments.show}: must end in .png")
+
+
+def _check_targets(here: Path, files: list[str], csv_path: Path | None, show_path: Path | None) -> None:
+    """Raise `UserError` for a file to write that is one of the pictures, or a folder or a device."""
+    for option, path in (("--csv", csv_path), ("--show", show_path)):
+        if path is None or not path.exists():
+            continue
+        if any(file != STANDARD_INPUT and path.samefile(here / file) for file in files):
+            raise UserError(f"{option} {path}: is one of the pictures; name a file that is to be written")
+        if not path.is_file():
+            what = "a folder" if path.is_dir() else "no file"
+            raise UserError(f"{option} {path}: cannot be written: it is {what}")
 
 
 def _found(patterns: list[str]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 import argparse
 import os
 
-from commands.experiments import RECIPES, recipe_params, recipes, run_experiment
+from commands.experiments import RECIPES, check_recipe, recipe_params, recipes, run_experiment
 from stages.process.provenance import main_repository
 
 
@@ -25,6 +25,7 @@ def run(arguments: argparse.Namespace) -> None:
         for name, about in recipes().items():
             print(f"{name:14} {about}")
         return
+    check_recipe(arguments.name)
     run_experiment(arguments.name, recipe_params(arguments.name))
     name = arguments.name
     print(f"Beside the defaults: uv run dvc exp show, or MLflow (uv run mnist ui), tag dvc.experiment {name}.")

@@ -10,7 +10,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from commands.experiments import check_experiment, experiment_metrics, model_md5, recipe_params, run_experiment
+from commands.experiments import (
+    check_experiment,
+    check_recipe,
+    experiment_metrics,
+    model_md5,
+    recipe_params,
+    run_experiment,
+)
 from commands.sweep import add_cluster_to
 from stages.learners.models import ALL_MODELS
 from stages.params.views import EvaluateParams, load_params
@@ -20,7 +27,7 @@ from stages.process.errors import UserError, one_line
 from stages.process.provenance import main_repository
 from stages.tracking.repeats import record_repeats, training_seconds
 
-MAX_SEED = 2**32 - 1
+MAX_SEED, MOST = 2**32 - 1, 1000
 SHOWN = {
     "test_accuracy": "test accuracy",
     "test_loss": "log loss",
@@ -49,10 +56,15 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 def run(arguments: argparse.Namespace) -> None:
     os.chdir(main_repository())
     first = load_params(EvaluateParams).params.runtime.seed
-    if not 2 <= arguments.seeds <= MAX_SEED - first + 1:
-        raise UserError(f"--seeds {arguments.seeds}: at least 2, for a standard deviation, and none above {MAX_SEED}")
+    if not 2 <= arguments.seeds <= min(MOST, MAX_SEED - first + 1):
+        raise UserError(
+            f"--seeds {arguments.seeds}: from 2, for a standard deviation, to {MOST}, and no seed above {MAX_SEED}"
+        )
     seeds = range(first, first + arguments.seeds)
-    params = recipe_params(arguments.recipe) if arguments.recipe else {}
+    params = {}
+    if arguments.recipe is not None:
+        check_recipe(arguments.recipe)
+        params = recipe_params(arguments.recipe)
     prefix = arguments.recipe or "repeat"
     experiments = {f"{prefix}-seed-{seed}": {**params, "runtime.seed": seed} for seed in seeds}
     if arguments.cluster:

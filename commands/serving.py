@@ -5,14 +5,21 @@ import os
 import socket
 import sys
 
-from stages.process.errors import UserError
+from stages.process.errors import UserError, one_line
 
 
 def add_options(parser: argparse.ArgumentParser, port: int) -> None:
     """Add `--host`, `--port` (where nothing is said, `port`) and `--no-browser`."""
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=port, help="port to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=_port, default=port, help="port to listen on (default: %(default)s)")
     parser.add_argument("--no-browser", action="store_true", help="only print the addresses")
+
+
+def _port(text: str) -> int:
+    port = int(text) if text.isdecimal() else 0
+    if not 1 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{one_line(text, 40)} is no port; it is a number from 1 to 65535")
+    return port
 
 
 def has_browser() -> bool:

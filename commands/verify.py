@@ -38,11 +38,11 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     os.chdir(main_repository())
-    if arguments.run_id and arguments.recipe:
+    if None not in (arguments.run_id, arguments.recipe):
         raise UserError("a run or a recipe: give one of them")
     with tempfile.TemporaryDirectory(prefix="mnist-verify-") as folder:
         clone = Path(folder) / "clone"
-        if arguments.run_id:
+        if arguments.run_id is not None:
             tags, diff = find_run(arguments.run_id)
             if MODEL_MD5 not in tags:
                 raise UserError(f"run {arguments.run_id} has no model to compare with; choose another run")
@@ -51,8 +51,8 @@ def run(arguments: argparse.Namespace) -> None:
             check_out_code(clone, tags["git.commit"], diff)
             _repro(clone, model.stage)
         else:
-            params = recipe_params(arguments.recipe) if arguments.recipe else {}
-            recorded = _md5_of_recipe(arguments.recipe) if arguments.recipe else _md5_of_lock()
+            params = {} if arguments.recipe is None else recipe_params(arguments.recipe)
+            recorded = _md5_of_lock() if arguments.recipe is None else _md5_of_recipe(arguments.recipe)
             check_params(params)
             tags, diff = git_state()
             if not tags:

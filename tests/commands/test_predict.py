@@ -165,6 +165,9 @@ def test_what_was_done_can_be_looked_at(mnist, pictures, tmp_path):
         (["--top", "0", "README.md"], "--top 0"),
         (["--csv", "nowhere/x.csv", "README.md"], "nowhere/x.csv: cannot be written"),
         (["--csv", "docs", "README.md"], "docs: cannot be written: it is a folder"),
+        (["--csv", "README.md", "README.md"], "README.md: is one of the pictures"),
+        (["--csv", "/dev/null", "README.md"], "/dev/null: cannot be written: it is no file"),
+        (["--run", "", "README.md"], "MLflow does not give run "),
         (["--csv", "x.csv", "--top", "2", "README.md"], "--json for more"),
         (["--show", "x.jpg", "README.md"], "must end in .png"),
         (["--show", "x.png", "README.md", "README.md"], "--show: draws one picture, and there are 2"),
@@ -182,6 +185,7 @@ def test_a_mistake_is_said_in_words(mnist, arguments, message):
 def test_without_models_it_says_how_to_train_some(mnist, reproduced, pictures, tmp_path, monkeypatch):
     shutil.copytree(reproduced.folder / "data/prepared", tmp_path / "data/prepared")
     (tmp_path / ".dvc").mkdir()
+    (tmp_path / "dvc.yaml").touch()
     monkeypatch.chdir(tmp_path)
     code, _, _ = mnist(pictures / "1.png")
     assert code == "error: models/mlp.keras: missing; there is no trained model\nTrain it: uv run dvc repro"

@@ -49,7 +49,7 @@ def test_an_unknown_recipe_is_refused_with_the_names(checked_out):
     [
         ("train: [", "recipes/own.yaml, line 1: not valid YAML"),
         ("- 1", "recipes/own.yaml: must be a part of params.yaml"),
-        ("train:\n  mlp:\n    epoch: 1\n", "epoch"),
+        ("train:\n  mlp:\n    epoch: 1\n", "recipes/own.yaml: train.mlp.epoch: unknown key"),
     ],
 )
 def test_a_recipe_that_is_no_part_of_params_is_refused(checked_out, content, reason):
@@ -59,6 +59,15 @@ def test_a_recipe_that_is_no_part_of_params_is_refused(checked_out, content, rea
     assert reason in done.stdout
     assert "Traceback" not in done.stdout
     assert "Running stage" not in done.stdout
+
+
+def test_a_name_that_dvc_would_not_take_is_refused_and_no_experiment_is_lost(checked_out):
+    (checked_out.folder / "recipes/*.yaml").write_text("# all\nruntime: {seed: 1}\n")
+    checked_out.run("git", "update-ref", "refs/exps/aa/bb/kept", "HEAD")
+    done = checked_out.run("mnist", "recipe", "*", check=False)
+    assert done.returncode == 1
+    assert "recipes/*.yaml: a name is letters, digits, - and _, at most 50; rename the file" in done.stdout
+    assert checked_out.run("git", "for-each-ref", "refs/exps/").stdout.endswith("refs/exps/aa/bb/kept\n")
 
 
 def add_tiny(clone: Clone) -> None:
