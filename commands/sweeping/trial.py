@@ -184,9 +184,10 @@ def _outcome(
         yield Ended(DIED, reason=KILLED)
     else:
         said = last_error((folder / "console.log").read_text(encoding="utf-8", errors="replace"))
-        # In DVC's words, where the stage was killed after its training.
-        died = re.search(r"exited with -\d+$", said)
-        yield Ended(DIED, reason=KILLED) if died else Ended(FAILED, reason=one_line(facts.get("reason") or said))
+        # In DVC's words: the stage was killed after its training; another DVC is at work, or was killed a moment ago.
+        killed, blocked = re.search(r"exited with -\d+$", said), "is busy, it is being blocked by" in said
+        state, reason = (DIED, KILLED) if killed else (DIED if blocked else FAILED, facts.get("reason") or said)
+        yield Ended(state, reason=one_line(reason))
 
 
 def last_error(console: str) -> str:
