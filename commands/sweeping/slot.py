@@ -32,7 +32,7 @@ from commands.sweeping.trial import (
     run_trial,
     start_experiment,
 )
-from commands.sweeping.workspace import mend_workspace
+from commands.sweeping.workspace import forget_workspace, mend_workspace
 from stages.process.console import warn
 from stages.process.errors import UserError, one_line
 from stages.tracking.store import tracking_uri
@@ -105,6 +105,7 @@ def run_pipeline(name: str, params: dict[str, Any], commit: str, git_remote: str
             said = process.communicate()[0]
         finally:
             end_dvc(process)
+        forget_workspace(CLONE)
         if process.returncode:
             raise UserError(last_error(said))
         _push_with(name, git_remote)

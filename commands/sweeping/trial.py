@@ -19,7 +19,7 @@ from commands.experiments import set_params
 from commands.git import remove_experiment
 from commands.sweeping.dvc_process import end_dvc, start_dvc
 from commands.sweeping.outputs import Outputs
-from commands.sweeping.workspace import note_workspace
+from commands.sweeping.workspace import forget_workspace, note_workspace
 from stages.process.errors import UserError, one_line
 from stages.tracking.record import FINISHED
 from stages.tracking.trial import EVENTS, FOLDER, STOP, TAGS, state_tag
@@ -107,6 +107,8 @@ def run_trial(
             # Before the look: what was told until then is there.
             ending = process.poll() is not None
             for event in next(events):
+                if not told:
+                    forget_workspace(clone)
                 told.append(event)
                 if "epoch" in event:
                     yield Epoch(event["epoch"], event["values"])
@@ -120,6 +122,8 @@ def run_trial(
     finally:
         end_dvc(process)
         code = process.wait()
+        if code >= 0 and not told:
+            forget_workspace(clone)
     # What it has told since.
     told += next(events)
     yield from _outcome(task, clone, folder, told, code, reason)
