@@ -53,7 +53,9 @@ def run(arguments: argparse.Namespace) -> None:
         if MODEL_MD5 in tags:
             # From DVC's run cache if it is there; else trained again, which MLflow shows as a repeat.
             train = ("repro", "--single-item", tags["dvc.stage"])
-            if cached(tags[MODEL_MD5]).is_file() or not has_remote or _try_dvc(folder, *train, "--pull"):
+            is_here = cached(tags[MODEL_MD5]).is_file()
+            from_remote = has_remote and not is_here and _try_dvc(folder, *train, "--pull") == 0
+            if not from_remote:
                 _dvc(folder, *train)
             (model,) = (model for model in ALL_MODELS if model.stage == tags["dvc.stage"])
             _bring_back(folder / model.file, tags[MODEL_MD5])

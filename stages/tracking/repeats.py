@@ -39,9 +39,9 @@ def record_repeats(name: str, seeds: list[int], summary: dict[str, dict[str, dic
         points = []
         for model, metrics in summary.items():
             for metric, figure in metrics.items():
-                name = f"{model}.{metric}"
-                points += [(0, f"{name}.{part}", figure[part]) for part in ("mean", "std")]
-                points += [(seed, name, value) for seed, value in zip(seeds, figure["values"], strict=True)]
+                key = f"{model}.{metric}"
+                points += [(0, f"{key}.{part}", figure[part]) for part in ("mean", "std")]
+                points += [(seed, key, value) for seed, value in zip(seeds, figure["values"], strict=True)]
         log_metrics(run.info.run_id, [(run.info.start_time, *point) for point in points])
         client.set_terminated(run.info.run_id)
     return True

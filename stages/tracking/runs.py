@@ -26,6 +26,10 @@ DIFF = "git.diff"
 HISTORY = "history.csv"
 # Tag of a run whose logged model carries code that may not be the training's.
 OTHER_CODE = "dvc.other_code"
+FROM_FILES = {
+    RESTORED: "true",
+    NOTE: "Made from the files that DVC keeps: the model was not trained here, or under another store.",
+}
 
 
 def begin_record(model: Model, params: dict[str, Any], info: DatasetInfo, training: Split) -> Path:
@@ -59,10 +63,7 @@ def record_from_files(model: Model, info: DatasetInfo, training: Split, seconds:
     inputs = {entry["path"]: entry["md5"] for entry in locked.get("deps", [])}
     commit, git, diff = _code({path: each for path, each in inputs.items() if path.endswith(".py")})
     state = _state(model, params, info, training, inputs.get(str(PREPARED)) or folder_md5(PREPARED), git)
-    state["tags"] |= {
-        RESTORED: "true",
-        NOTE: "Made from the files that DVC keeps: the model was not trained here, or under another store.",
-    }
+    state["tags"] |= FROM_FILES
     reports = [*sorted(model.reports.iterdir()), COMPARISON]
     metrics = json.loads(METRICS.read_text())[model.name]
     if view and params.get("calibration") == "temperature":
@@ -96,10 +97,7 @@ def record_from_outputs(
     inputs = {entry["path"]: entry["md5"] for entry in locked.get("deps", [])}
     params = load_params(model.view).resolved()
     state = _state(model, params, info, training, inputs[str(PREPARED)], {"git.commit": commit, "git.dirty": "false"})
-    state["tags"] |= {
-        RESTORED: "true",
-        NOTE: "Made from the files that DVC keeps: the model was not trained here, or under another store.",
-    }
+    state["tags"] |= FROM_FILES
 
     def fill(files: Path) -> None:
         _write_origin(files, b"")
@@ -130,7 +128,7 @@ def _state(
     if info.fallback:
         tags["data.fallback"] = fallback_notice(info.requested, info.dataset)
     # MLflow would add the settings of the logged model by itself, but not again where that was broken off.
-    params = flat({**params, "deskew": info.deskew})
+    params = _flat({**params, "deskew": info.deskew})
     arrays = [[array.shape, str(array.dtype)] for array in (training.images, training.labels)]
     return {"run_name": model.run_name, "dataset": asdict(info), "arrays": arrays, "params": params, "tags": tags}
 
@@ -177,7 +175,7 @@ def _model(model: Model, md5: str) -> dict[str, Any]:
     return {"file": str(model.file.resolve()), "md5": md5, "packages": packages}
 
 
-def flat(values: Any, prefix: str = "") -> dict[str, str]:
+def _flat(values: Any, prefix: str = "") -> dict[str, str]:
     """Return nested params under dotted names, `optimizer.name`; a list of plain values stays one param."""
     if isinstance(values, list) and any(isinstance(value, dict) for value in values):
         values = dict(enumerate(values))
@@ -185,7 +183,7 @@ def flat(values: Any, prefix: str = "") -> dict[str, str]:
         return {prefix.rstrip("."): "null" if values is None else str(values)}
     found: dict[str, str] = {}
     for name, value in values.items():
-        found |= flat(value, f"{prefix}{name}.")
+        found |= _flat(value, f"{prefix}{name}.")
     return found
 
 
