@@ -231,6 +231,20 @@ def test_whatever_dies_the_sweep_comes_to_its_total(death, tmp_path):
         check_total(found)
 
 
+def test_a_machine_that_gets_other_code_ends_the_sweep_which_goes_on_once_it_is_mended(tmp_path):
+    with cluster(tmp_path) as found:
+        sweep = found.sweep()
+        wait_until(lambda: "trial " in found.said() or sweep.poll() is not None, 180)
+        page = found.nodes[1].folder / "README.md"
+        before = page.read_text()
+        page.write_text("other code")
+        assert sweep.wait(timeout=300) == 1
+        assert f"{found.nodes[1].folder} is not at commit" in found.said()
+        page.write_text(before)
+        assert found.sweep().wait(timeout=900) == 0, found.said()
+        check_total(found)
+
+
 def test_one_node_makes_what_two_make(tmp_path):
     for names in (("one", "two"), ("one",)):
         folder = tmp_path / f"nodes-{len(names)}"
