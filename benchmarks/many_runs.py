@@ -91,6 +91,10 @@ class Store:
                 for name in COPIED:
                     self._copy(connection, self.tables[name], copies)
             copies.drop(connection)
+        if self.engine.name == "postgresql":
+            # As its autovacuum does within a minute, when runs come one by one.
+            with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.execute(sql.text("ANALYZE"))
 
     def _copy(self, connection: sql.Connection, table: sql.Table, copies: sql.Table) -> None:
         """Insert the rows of the copied runs into `table`, under their new ids."""
