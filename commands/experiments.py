@@ -89,8 +89,12 @@ def yaml_files(folder: Path) -> list[Path]:
 
 def about(path: Path) -> str:
     """Return what a YAML file says of itself in its first line, a comment."""
-    first = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
-    return one_line(first.strip("# \r\ufeff"))
+    return first_line(path.read_text(encoding="utf-8", errors="replace"))
+
+
+def first_line(text: str) -> str:
+    """Return what the first line of a YAML file says, without the marks of a comment."""
+    return one_line(text.partition("\n")[0].strip("# \r\ufeff"))
 
 
 def check_name(path: Path) -> None:

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from commands.sweeping.trial import DIED, LOCK, Ended, Event, Task, Trained, run_trial
 from commands.sweeping.workspace import mend_workspace
-from stages.process.errors import UserError
+from stages.process.locks import held
 
 # A trial that was killed says nothing of its params: it is run again.
 TIMES = 3
@@ -37,17 +35,9 @@ def this_clone(clone: Path) -> Iterator[Place]:
 
     DVC has a trial's params in params.yaml while it starts it, so two would take each other's.
     """
-    lock = FileLock(clone / LOCK)
-    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError("another sweep runs trials in this clone; wait until it has ended, or end it") from None
-    try:
+    with held(clone / LOCK, "another sweep runs trials in this clone"):
         mend_workspace(clone)
         yield Place(partial(_one_at_a_time, clone), lambda names, models: None)
-    finally:
-        lock.release()
 
 
 def _one_at_a_time(clone: Path, next_task: Callable[[], Task | None], heard: Hear) -> None:

@@ -14,6 +14,7 @@ from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import TrialState, create_trial
 from optuna.visualization import matplotlib as draw
 
+from commands.experiments import first_line
 from commands.sweeping.confirm import Verdict
 from commands.sweeping.file import Sweep
 from commands.sweeping.study import REASON, best_trials, finished
@@ -67,7 +68,7 @@ def write_page(
     )
     page = template.render(
         name=name,
-        about=file.partition("\n")[0].strip("# "),
+        about=first_line(file),
         sweep=sweep,
         counts={
             state.name.lower(): sum(trial.state == state for trial in ended)

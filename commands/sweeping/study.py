@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock, Timeout
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
@@ -16,6 +15,7 @@ from commands.experiments import flat
 from commands.sweeping.base import changes
 from commands.sweeping.file import Sweep, sweep_file
 from stages.process.errors import UserError, one_line
+from stages.process.locks import held
 
 # Beside DVC's own state, which Git ignores, and like that no result: whoever loses it starts the sweep again, and what
 # was trained comes from DVC's cache.
@@ -37,16 +37,8 @@ def journal(name: str) -> Path:
 @contextmanager
 def alone(name: str) -> Iterator[None]:
     """Raise `UserError` where another process runs the sweep of that name here."""
-    STUDIES.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(STUDIES / f"{name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(f"{name}: another process runs this sweep here; wait until it has ended, or end it") from None
-    try:
+    with held(STUDIES / f"{name}.lock", f"{name}: another process runs this sweep here"):
         yield
-    finally:
-        lock.release()
 
 
 def read_study(name: str) -> optuna.Study | None:

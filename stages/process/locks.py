@@ -14,6 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from stages.process.errors import UserError
 from stages.process.provenance import main_repository
 
 
@@ -54,6 +55,21 @@ def one_at_a_time(name: str) -> Iterator[None]:
     except Timeout:
         print("waiting for another process that runs this stage here", flush=True)
         lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def held(path: Path, by_another: str) -> Iterator[None]:
+    """Hold the lock at `path`; raises `UserError`, which begins with those words, where another process does."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"{by_another}; wait until it has ended, or end it") from None
     try:
         yield
     finally:
