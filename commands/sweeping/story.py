@@ -1,7 +1,7 @@
 """A sweep from its file to its page: check, search, confirm, report."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,9 @@ def run_sweep(name: str, address: str | None) -> None:
 
     With the `address` of a cluster of Ray its trials run there.
     """
+    # Before anything is read: a kill may have left the files as DVC had them.
+    with suppress(UserError), this_clone(Path.cwd()):
+        pass
     sweep, content = load_sweep(name), params_content()
     file = sweep_file(name).read_text(encoding="utf-8")
     check_space(name, sweep, content, keys_read(sweep))
