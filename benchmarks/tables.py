@@ -23,7 +23,8 @@ PACKAGES = ("dvc", "keras", "tensorflow", "mlflow", "scikit-learn", "numpy", "op
 def write_readme(results: Results) -> None:
     """Replace the part below the mark in benchmarks/README.md."""
     head, _, _ = README.read_text(encoding="utf-8").partition(MARK)
-    blocks = [block for table in (_where, _fit, _forest, _pipeline, _scaling, _pictures) for block in table(results)]
+    parts = (_where, _fit, _forest, _pipeline, _scaling, _pictures)
+    blocks = [block for part in parts for block in part(results)]
     README.write_text(head + MARK + "\n" + "\n\n".join(blocks) + "\n", encoding="utf-8")
 
 
@@ -49,16 +50,16 @@ def _fit(results: Results) -> Iterator[str]:
             "round is below the script's worst."
         )
     if same:
-        yield _table(heading, same)
+        yield table(heading, same)
     if other:
         yield "Another training of the same task, beside the same scripts and those of other libraries' documentation:"
-        yield _table(heading, other)
+        yield table(heading, other)
 
 
 def _forest(results: Results) -> Iterator[str]:
     if rows := [row for name, _ in BESIDE_R for row in _beside(results, name, "random_forest", "R")]:
         yield "R's `randomForest`, once, on the same 3,000 images."
-        yield _table(("pipeline", "seconds", "test accuracy", "R", *BESIDE), rows)
+        yield table(("pipeline", "seconds", "test accuracy", "R", *BESIDE), rows)
 
 
 def _beside(results: Results, name: str, peer: str, ending: str = "py") -> list[tuple[str, ...]]:
@@ -101,7 +102,7 @@ def _pipeline(results: Results) -> Iterator[str]:
     if not (cold and idle):
         return
     yield f"## The pipeline\n\nMedians; rounds: {len(cold)}, with nothing to do {len(idle)}."
-    yield _table(
+    yield table(
         ("`dvc repro`", "seconds"),
         [
             ("of everything, nothing there before", f"{_median(cold, 'seconds'):.1f}"),
@@ -119,7 +120,7 @@ def _scaling(results: Results) -> Iterator[str]:
         "many test images. The networks train for one pass, the forest on 50,000 images. Memory is what a process has "
         "for itself: pages of files, which the system takes back, do not count."
     )
-    yield _table(
+    yield table(
         (
             "stage",
             *(f"{images:,}: seconds" for images in measured),
@@ -135,7 +136,7 @@ def _pictures(results: Results) -> Iterator[str]:
     if not measured:
         return
     yield "The same images as a folder of PNG files. DVC hashes each file, and runs `download` and `preprocess`."
-    yield _table(
+    yield table(
         ("", *(f"{images:,}: {unit}" for unit in ("seconds", "peak MiB") for images in measured)),
         [
             (name, *(f"{record[name][key]:,.0f}" for key in ("seconds", "peak_mib") for record in measured.values()))
@@ -158,6 +159,6 @@ def _median(records: list[Record], name: str) -> float:
     return statistics.median(record[name] for record in records)
 
 
-def _table(heading: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(heading: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     lines = [heading, ("---", *["---:"] * (len(heading) - 1)), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
