@@ -1,6 +1,7 @@
 """The mistakes in params.yaml, in the words of its schema instead of pydantic's."""
 
 import difflib
+from datetime import date
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -121,7 +122,8 @@ def _unknown_key(loc: tuple, schema: Section) -> tuple[str, str]:
 
 def _shorten(value: Any, bare: bool = False) -> str:
     try:
-        text = str(value) if bare else repr(value)
+        # YAML takes 2026-11-30 for a date, which Python writes as a call.
+        text = str(value) if bare or isinstance(value, date) else repr(value)
     except ValueError:
         # Python writes no more than 4,300 of an integer's digits.
         text = "a number of thousands of digits"

@@ -30,6 +30,10 @@ def read_yaml(path: Path) -> Any:
         raise UserError(f"{path}: is longer than {MAX_BYTES:,} bytes; it should hold params, no data")
     try:
         text, depth = content.decode("utf-8"), 0
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise UserError(f"{path}, line {line}: not in UTF-8; save it with that encoding") from None
+    try:
         for event in _yaml().parse(text):
             depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
             if depth > MAX_DEPTH:

@@ -79,6 +79,7 @@ def test_a_view_holds_only_its_sections(params_file):
         ("runtime:\n", '"a\\nb": 2\nruntime:\n', ["a\\nb: unknown key"]),
         ("runtime:\n", "1: 2\nruntime:\n", ["1: unknown key", "allowed: data, preprocess, explore, runtime"]),
         ("    l1: 0.0", "    l1: 0.0\n    null: 2", ["train.mlp.null: unknown key", "allowed: hidden_units"]),
+        ("  seed: 0", "  seed: 2026-11-30", ["preprocess.seed: 2026-11-30 is not allowed"]),
         ("  seed: 0", "  seed: *unknown", ["line", "the anchor or alias unknown is not allowed"]),
     ],
 )  # fmt: skip
@@ -101,6 +102,12 @@ def test_the_features_of_the_forest_decide_how_many_a_split_can_try(params_file,
 def test_what_is_no_mapping_is_refused(params_file, text):
     params_file.write_text(text)
     assert refusal(params_file).startswith("params.yaml")
+
+
+def test_a_file_in_another_encoding_is_refused_with_the_line(params_file):
+    params_file.write_bytes(params_file.read_bytes().replace(b"  seed: 0", b"  seed: 0  # \xfcberall", 1))
+    line = params_file.read_bytes().partition(b"\xfc")[0].count(b"\n") + 1
+    assert refusal(params_file) == f"params.yaml, line {line}: not in UTF-8; save it with that encoding"
 
 
 def test_several_mistakes_are_counted(params_file):
