@@ -1,6 +1,7 @@
 """What the commands that serve pages have in common: where they listen, and whether a browser is opened."""
 
 import argparse
+import errno
 import os
 import socket
 import sys
@@ -57,7 +58,10 @@ def listen(bound: socket.socket, command: str) -> None:
 
 def _unusable(host: str, port: int, command: str, error: Exception) -> UserError:
     reason = getattr(error, "strerror", None) or error
-    return UserError(f"{host}:{port} cannot be used ({reason}); name another port: {command} --port {_other(port)}")
+    remedy = f"name another port: {command} --port {_other(port)}"
+    if isinstance(error, socket.gaierror) or getattr(error, "errno", None) == errno.EADDRNOTAVAIL:
+        remedy = f"name an address of this machine: {command} --host 127.0.0.1"
+    return UserError(f"{host}:{port} cannot be used ({reason}); {remedy}")
 
 
 def _other(port: int) -> int:

@@ -610,8 +610,10 @@ def test_a_port_that_is_taken_is_named_before_anything_is_loaded(tmp_path: Path)
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"127.0.0.1:{port} cannot be used .*uv run mnist demo --port {port + 1}"):
             run(Namespace(host="127.0.0.1", port=port, no_browser=True))
-        with pytest.raises(UserError, match="nowhere.invalid:8000 cannot be used"):
-            run(Namespace(host="nowhere.invalid", port=8000, no_browser=True))
+    # An address of nobody's, and one of the documentation's.
+    for host in ("nowhere.invalid", "192.0.2.1"):
+        with pytest.raises(UserError, match=f"{host}:8000 cannot be used .*uv run mnist demo --host 127.0.0.1"):
+            run(Namespace(host=host, port=8000, no_browser=True))
 
 
 def test_missing_data_and_models_are_named(tmp_path: Path):
