@@ -117,11 +117,21 @@ class Sweep(Section):
     def _fits_its_method(self):
         if self.early_terminate and self.model.history is None:
             raise ValueError(f"early_terminate: {self.stage} has no epochs; leave it out")
-        if self.method != "grid":
+        if self.method == "grid":
+            self._check_grid()
+        else:
             for key in ("trials", "seed"):
                 if getattr(self, key) is None:
                     raise ValueError(f"{key}: must be there with method: {self.method}")
-            return self
+        if self.confirm and self.confirm.best > self.total:
+            raise ValueError(f"confirm.best: {self.confirm.best} of {self.total} trials; at most {self.total}")
+        return self
+
+    @property
+    def total(self) -> int:
+        return self._grid_points() if self.trials is None else self.trials
+
+    def _check_grid(self) -> None:
         for key, parameter in self.parameters.items():
             if parameter.values is None:
                 raise ValueError(f"parameters.{key}: a grid has values, and no min and max")
@@ -130,11 +140,6 @@ class Sweep(Section):
             raise ValueError(f"parameters: the grid has {points:,} points; at most {MOST_POINTS:,}")
         if self.trials not in (None, points):
             raise ValueError(f"trials: the grid has {points} points; set trials: {points}, or leave it out")
-        return self
-
-    @property
-    def total(self) -> int:
-        return self._grid_points() if self.trials is None else self.trials
 
     def _grid_points(self) -> int:
         return math.prod(len(parameter.values) for parameter in self.parameters.values())

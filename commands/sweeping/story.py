@@ -22,6 +22,7 @@ from commands.sweeping.study import alone, best_trials, open_study
 from commands.sweeping.trial import Event, Task, experiment_name
 from commands.sweeping.words import metric_words
 from stages.process.errors import UserError
+from stages.tracking.beside import publishing_the_rest
 from stages.tracking.store import tracking_uri
 
 
@@ -61,7 +62,9 @@ def run_sweep(name: str, address: str | None) -> None:
             with progress.shown():
                 place.run(next_task, heard)
             place.bring([experiment_name(name, trial.number) for trial in best_trials(study)], False)
-            _conclude(name, sweep, file, study, content, progress, place)
+            # What MLflow did not take from a trial at its time.
+            with publishing_the_rest():
+                _conclude(name, sweep, file, study, content, progress, place)
         except KeyboardInterrupt:
             print(f"\n{progress.counts()}. The same command goes on from there: uv run mnist sweep {name}", flush=True)
             raise

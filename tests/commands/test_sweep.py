@@ -136,6 +136,12 @@ def parameter(key, **about):
         (parameter("data.name", values=["digits", "mnist"]), "would be judged on different validation images"),
         ({"parameters": {"train.cnn.epochs": [1, 2]}}, "train.cnn.epochs: {values: [6, 9]} or {min: 6, max: 9}"),
         ({"recipe": ""}, "recipe: '' is not allowed"),
+        ({"confirm": {"best": 7, "seeds": 2}}, "confirm.best: 7 of 6 trials; at most 6"),
+        (
+            {"method": "grid", "trials": None, "confirm": {"best": 3, "seeds": 2},
+             **parameter("train.cnn.epochs", values=[1, 2])},
+            "confirm.best: 3 of 2 trials; at most 2",
+        ),
         (
             {"parameters": {**parameter("train.cnn.optimizer", values=[{}])["parameters"],
                             **parameter("train.cnn.optimizer.name", values=["adam"])["parameters"]}},

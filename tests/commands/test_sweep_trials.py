@@ -119,8 +119,7 @@ def test_a_sweep_of_forests_fails_in_part_is_confirmed_and_comes_from_the_cache(
     assert "3 of 3 trials done" in output
     (checked_out.folder.parent / "server").mkdir()
     with mlflow_server(checked_out.folder.parent / "server", port=port):
-        # It publishes what waits; `mnist publish` would not of a workspace that is not reproduced.
-        checked_out.run("mnist", "ui", "--no-browser", **away)
+        checked_out.run("mnist", "sweep", "away", **away)
         back = mlflow.MlflowClient(away["MLFLOW_TRACKING_URI"])
         experiment = back.get_experiment_by_name("digits").experiment_id
         found = back.search_runs([experiment], "tags.sweep = 'away'")
