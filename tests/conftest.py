@@ -74,6 +74,13 @@ def _own_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
+@pytest.fixture(autouse=True)
+def _threads_as_in_params() -> None:
+    """TensorFlow takes their number once in a process: else a test of a layer would decide it for one of a command."""
+    if tensorflow := sys.modules.get("tensorflow"):
+        tensorflow.config.threading.set_intra_op_parallelism_threads(2)
+
+
 def _heed_signals() -> None:
     """A test run in the background of a shell, or under nohup, hands down that these are ignored."""
     for number in (signal.SIGINT, signal.SIGHUP):
