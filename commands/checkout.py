@@ -22,8 +22,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "checkout",
         help="bring back the code, params, data and model of a run",
-        description="Put the code, params, data and model of a run into a new folder: the run's commit and its "
-        "diff from Git, data and model from DVC's cache or remote (made again where these do not have them). "
+        description="Put the code, params, data and model of a run into a new folder: the run's commit from "
+        "Git, its diff from MLflow, data and model from DVC's cache or remote (made again where these do not have "
+        "them). "
         "Ends with exit code 1 where data or model cannot be had as they were, byte for byte.",
     )
     parser.add_argument("run_id", metavar="RUN_ID", help="id of the run, as MLflow's page of the run shows it")

@@ -41,7 +41,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "repeat",
         help="train with several seeds; mean and standard deviation",
         description="Train and evaluate everything with several values of runtime.seed, on the same data and the "
-        "same split: one DVC experiment each, repeat-seed-N, outside the workspace. What was trained "
+        "same split: one DVC experiment each, repeat-seed-N or NAME-seed-N, outside the workspace. What was trained "
         "before comes from DVC's cache. Mean and standard deviation go to the console and to "
         f"{REPEATS}, with --recipe NAME to {_file('NAME')}.",
     )

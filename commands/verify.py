@@ -25,9 +25,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "verify",
         help="make everything again, and say whether it has the same bytes",
-        description="Run the pipeline of the workspace in a temporary clone: without run cache, without MLflow, and "
-        f"with the workspace left alone. Compare the md5 of each output with {LOCK}, with the .md5 file beside a "
-        "recipe, or with what a run of MLflow made. Ends with exit code 1 where one differs.",
+        description="Run the pipeline of the workspace in a temporary clone: without run cache, with an MLflow "
+        f"store of its own, and with the workspace left alone. Compare the md5 of each output with {LOCK}, with the "
+        ".md5 file beside a recipe, or with what a run of MLflow made. Ends with exit code 1 where one differs.",
     )
     parser.add_argument("run_id", metavar="RUN_ID", nargs="?", help="verify the data and the model of this run instead")
     parser.add_argument(
