@@ -44,10 +44,10 @@ def _fit(results: Results) -> Iterator[str]:
     )
     if same or other:
         yield (
-            "## Beside the plain scripts\n\nSeconds are those of the fit. The rounds are interleaved. In each the pipeline "
-            "has another seed; a script has its own, where it sets one. Values are medians, with the lowest and the "
-            "highest in brackets. How many times faster is said where at least three rounds were made and all agree on "
-            "it. Less accurate is a training whose best round is below the script's worst."
+            "## Beside the plain scripts\n\nSeconds are those of the fit. The rounds are interleaved. In each the "
+            "pipeline has another seed; a script has its own, where it sets one. Values are medians, with the lowest "
+            "and the highest in brackets. How many times faster is said where at least three rounds were made and all "
+            "agree on it. Less accurate is a training whose best round is below the script's worst."
         )
     if same:
         yield table(heading, same)
