@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.fit import FOREST, ROUNDS
 from benchmarks.results import PROJECT, WORK, Record, Results, git, last_json, run
-from benchmarks.tables import table
+from benchmarks.tables import spread, table
 
 PORTABLE, NATIVE = "portable", "native"
 # A forest has no arithmetic to choose.
@@ -79,7 +79,7 @@ def _rows(results: Results, commits: list[str], model: str, arithmetic: str | No
             model,
             arithmetic or "",
             f"`{commit}`",
-            f"{statistics.median(values):.1f} ({min(values):.1f}–{max(values):.1f})",
+            spread(measured[commit], "fit_seconds", "{:.1f}"),
             f"{now / statistics.median(values):.0%}",
             f"{statistics.mean(accuracies[commit]):.2%} ± {100 * statistics.stdev(accuracies[commit]):.2f}",
             str(len(values)),

@@ -72,7 +72,7 @@ def _beside(results: Results, name: str, peer: str, ending: str = "py") -> list[
     columns = [
         text
         for records in (ours, theirs)
-        for text in (_spread(records, "fit_seconds", "{:.2f}"), _spread(records, "test_accuracy", "{:.2%}"))
+        for text in (spread(records, "fit_seconds", "{:.2f}"), spread(records, "test_accuracy", "{:.2%}"))
     ]
     columns.insert(2, f"`peers/{peer}.{ending}`")
     return [(name, *columns, *_verdict(ours, theirs, ratios), str(len(ratios)))]
@@ -91,7 +91,7 @@ def _verdict(ours: list[Record], theirs: list[Record], ratios: list[float]) -> t
     return f"{faster:.2f}" if shown else "", "; ".join(said) or "yes"
 
 
-def _spread(records: list[Record], name: str, form: str) -> str:
+def spread(records: list[Record], name: str, form: str) -> str:
     values = [record[name] for record in records]
     median = form.format(statistics.median(values))
     return f"{median} ({form.format(min(values))}–{form.format(max(values))})" if len(values) > 1 else median
