@@ -1,5 +1,6 @@
 """The epochs of a training under JAX: images stay on the device and are changed there, and an epoch is one program."""
 
+import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -25,6 +26,9 @@ State = tuple[list[jax.Array], list[jax.Array], list[jax.Array]]
 # The loss and the number of right answers of a step.
 Counts = tuple[jax.Array, jax.Array]
 
+# The programs that train and test the networks of one likeness.
+_compiled_last: dict[str, tuple[Callable, Callable]] = {}
+
 
 def make_epochs(
     network: keras.Sequential, params: Network, training: Split, validation: Split, seed: int
@@ -34,8 +38,7 @@ def make_epochs(
     They are those of `tensorflow_epochs.make_epochs`, and have the images in the same order, but for the random numbers
     that change them.
     """
-    train_steps = _program(_train_step(network, params, training.images.shape[1:3]), params.batch_size)
-    test_steps = _program(_test_step(network), PREDICTED)
+    train_steps, test_steps = _programs(network, params)
     part = max(1, PART_BYTES // training.images[0].nbytes // params.batch_size) * params.batch_size
     whole = _on_device(training) if part >= len(training.labels) else None
     held = _on_device(validation)
@@ -84,6 +87,23 @@ def _taken(images: jax.Array, labels: jax.Array, chosen: np.ndarray) -> tuple[ja
     return images[chosen], labels[chosen]
 
 
+def _programs(network: keras.Sequential, params: Network) -> tuple[Callable, Callable]:
+    """Return the programs that train and test the compiled `network`, which those like it share.
+
+    They get all values as arguments, so a model of several networks needs them compiled once.
+    """
+    # Keras counts its optimizers, in their names.
+    optimizer = network.optimizer.get_config() | {"name": None}
+    likeness = json.dumps([network.get_config()["layers"], optimizer, params.model_dump(), jax.default_backend()])
+    if likeness not in _compiled_last:
+        _compiled_last.clear()
+        _compiled_last[likeness] = (
+            _program(_train_step(network, params), params.batch_size),
+            _program(_test_step(network), PREDICTED),
+        )
+    return _compiled_last[likeness]
+
+
 def _program(step: Callable, batch_size: int) -> Callable:
     """Return a function that passes a state and batches of arrays to `step`, which returns the state and counts.
 
@@ -113,8 +133,8 @@ def _program(step: Callable, batch_size: int) -> Callable:
     return step_by_step if jax.default_backend() == "cpu" else jax.jit(one_program)
 
 
-def _train_step(network: keras.Sequential, params: Network, size: tuple[int, int]) -> Callable:
-    augment = augmentation(params.augmentation, *size)
+def _train_step(network: keras.Sequential, params: Network) -> Callable:
+    augment = augmentation(params.augmentation, *network.input_shape[1:3])
     optimizer = network.optimizer
 
     def loss(trainable: list, others: list, of_optimizer: list, images: jax.Array, labels: jax.Array) -> tuple:

@@ -19,7 +19,7 @@ from stages.learners.training import train
 from stages.params.schema import Augmentation as AugmentationParams
 from tests.learners.test_augmentation import angle, blob, centre
 from tests.learners.test_networks import section
-from tests.learners.test_training import NONE, RANDOM, TRAINING, VALIDATION
+from tests.learners.test_training import NONE, RANDOM, TRAINING, VALIDATION, run
 
 ALL = {"shift": 0.1, "rotation": 15.0, "zoom": 0.1, "shear": 0.1, "elastic": 0.03, "flip": True}
 BLOCK = {"filters": 4, "kernel_size": 3, "strides": 1, "padding": "same", "pool_size": 2, "dropout": 0.1}
@@ -69,6 +69,20 @@ def test_more_images_than_the_device_may_hold_are_trained_on_in_parts(monkeypatc
         np.testing.assert_allclose(a, b, atol=1e-6)
     for metric, values in history.items():
         assert its_history[metric] == pytest.approx(values, rel=1e-5), metric
+
+
+def programs_compiled(caplog, **changes) -> int:
+    caplog.clear()
+    with jax.log_compiles():
+        run(**changes)
+    return sum(message.startswith("Finished XLA compilation of jit(step)") for message in caplog.messages)
+
+
+def test_the_second_network_of_a_model_is_trained_by_the_programs_of_the_first(caplog):
+    changes = {"batch_norm": True, "dropout": 0.1, "augmentation": ALL}
+    alone = programs_compiled(caplog, networks=1, hidden_units=[9], **changes)
+    assert alone > 0
+    assert programs_compiled(caplog, networks=2, hidden_units=[10], **changes) == alone
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (20, 12, 3)])
