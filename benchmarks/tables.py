@@ -101,12 +101,12 @@ def _pipeline(results: Results) -> Iterator[str]:
     cold, idle = (results.records.get(name, []) for name in ("cold", "nothing to do"))
     if not (cold and idle):
         return
-    yield f"## The pipeline\n\nMedians; rounds: {len(cold)}, with nothing to do {len(idle)}."
+    yield "## The pipeline\n\nSeconds of the whole command: medians, with the lowest and the highest in brackets."
     yield table(
-        ("`dvc repro`", "seconds"),
+        ("`dvc repro`", "seconds", "rounds"),
         [
-            ("of everything, nothing there before", f"{_median(cold, 'seconds'):.1f}"),
-            ("with nothing to do", f"{_median(idle, 'seconds'):.2f}"),
+            ("of everything, nothing there before", spread(cold, "seconds", "{:.1f}"), str(len(cold))),
+            ("with nothing to do", spread(idle, "seconds", "{:.2f}"), str(len(idle))),
         ],
     )
 
@@ -153,10 +153,6 @@ def _of_stage(stage: str, measured: dict[int, Record]) -> Iterator[str]:
         per_image = stage != "train_random_forest"
         yield f"{1e6 * (record['training_seconds'] or record['seconds']) / images:.1f}" if per_image else ""
     yield from (f"{record['peak_mib']:,}" for record in records.values())
-
-
-def _median(records: list[Record], name: str) -> float:
-    return statistics.median(record[name] for record in records)
 
 
 def table(heading: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
