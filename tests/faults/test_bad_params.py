@@ -207,7 +207,10 @@ def test_a_byte_order_mark_and_line_ends_of_windows_change_nothing(params_file, 
     ("content", "reason"),
     [
         (TEXT.encode("utf-16"), "line 1: not in UTF-8; save it with that encoding"),
-        (TEXT.encode().replace(b"auto", b"\xff", 1), "not in UTF-8; save it with that encoding"),
+        (
+            TEXT.encode().replace(b"auto", b"\xff", 1),
+            f"line {len(TEXT.partition('auto')[0].splitlines())}: not in UTF-8; save it with that encoding",
+        ),
         (f"{TEXT}---\n{TEXT}", "another document"),
         (f"%YAML 9.9\n---\n{TEXT}", "incompatible YAML"),
         (TEXT.replace("  seed: 0", "  seed: &seed 0", 1).replace("  seed: 0", "  seed: *seed"), "or alias seed"),
