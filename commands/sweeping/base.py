@@ -39,14 +39,15 @@ def base_of(sweep: Sweep) -> dict[str, Any]:
 
 
 def keys_read(sweep: Sweep) -> list[str]:
-    """Return the dotted keys of params.yaml that the stage and those before it read."""
+    """Return the dotted keys of params.yaml that the stage and those before it read, each once."""
     stages = read_yaml(PIPELINE)["stages"]
-    return [
+    keys = (
         key
         for stage in _with_those_before(sweep.stage, stages)
         for file, key in _param_keys(stages[stage])
         if file == PARAMS.name
-    ]
+    )
+    return [*dict.fromkeys(keys)]
 
 
 def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -131,7 +131,10 @@ def parameter(key, **about):
         (parameter("train.cnn.epochs", values=[2, 0]), "train.cnn.epochs: 0 is not allowed"),
         (parameter("train.cnn.dropout", min=0, max=1), "train.cnn.dropout: 1"),
         (parameter("train.cnn.blocks.0.filters", values=[8]), "train.cnn.blocks is a list"),
-        (parameter("train.mlp.epochs", values=[2]), "train.mlp.epochs: train-cnn does not read it"),
+        (
+            parameter("train.mlp.epochs", values=[2]),
+            "train.mlp.epochs: train-cnn does not read it; it reads data.name, data.offline, data.channels, data.re",
+        ),
         (parameter("preprocess.seed", values=[1, 2]), "would be judged on different validation images; take it out"),
         (parameter("data.name", values=["digits", "mnist"]), "would be judged on different validation images"),
         ({"parameters": {"train.cnn.epochs": [1, 2]}}, "train.cnn.epochs: {values: [6, 9]} or {min: 6, max: 9}"),
