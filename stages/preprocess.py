@@ -37,11 +37,13 @@ def main() -> None:
     manifest = _read_manifest(params.name)
     train, test, names = _read(manifest, params)
     if test is None:
-        learnt, held = _split(train.labels, params.test_fraction, TEST_SEED, "data.test_fraction", "test")
+        learnt, held = _split(train.labels, names, params.test_fraction, TEST_SEED, "data.test_fraction", "test")
     else:
         learnt, held = np.arange(len(train.labels)), np.arange(len(test.labels))
     fraction, seed = params.preprocess.validation_fraction, params.preprocess.seed
-    kept, validation = _split(train.labels[learnt], fraction, seed, "preprocess.validation_fraction", "validation")
+    kept, validation = _split(
+        train.labels[learnt], names, fraction, seed, "preprocess.validation_fraction", "validation"
+    )
     splits = {
         "train": (train, learnt[kept]),
         "validation": (train, learnt[validation]),
@@ -125,18 +127,20 @@ def _read_raw(dataset: Dataset, split: str) -> Images:
     return Arrays(images, labels, size, "pad")
 
 
-def _split(labels: np.ndarray, fraction: float, seed: int, key: str, part: str) -> tuple[np.ndarray, np.ndarray]:
+def _split(
+    labels: np.ndarray, names: list[str], fraction: float, seed: int, key: str, part: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the ascending indices of the images that stay, and of the `fraction` that is split off for `part`."""
     try:
         kept, taken = train_test_split(np.arange(len(labels)), test_size=fraction, stratify=labels, random_state=seed)
     except ValueError:
         # A class has one image, or there are fewer of them than classes.
         kept = taken = np.array([], int)
-    classes = int(labels.max()) + 1
-    if min(np.bincount(labels[each], minlength=classes).min() for each in (kept, taken)) < 1:
+    if min(np.bincount(labels[each], minlength=len(names)).min() for each in (kept, taken)) < 1:
+        counts = np.bincount(labels, minlength=len(names))
         raise UserError(
             f"params.yaml: {key}: {fraction} of {len(labels):,} images leaves a class without a {part} or a training "
-            "image; raise it, or add images"
+            f"image; the smallest is {names[counts.argmin()]}, of {counts.min():,}\nRaise it, or add images."
         )
     return np.sort(kept), np.sort(taken)
 

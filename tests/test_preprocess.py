@@ -86,28 +86,44 @@ def test_the_same_images_as_png_files_are_the_same_bytes(raw):
 
 
 def test_without_a_test_folder_a_share_is_split_off_and_what_stands_in_both_is_said(clone):
-    folder = clone.folder / "data/sets/mine"
-    folder.mkdir()
     random = np.random.default_rng(0)
     images, labels = random.integers(0, 256, (100, 8, 8, 3), dtype=np.uint8), np.arange(100) % 2
     images[50:] = images[0]
-    np.save(folder / "train_images.npy", images)
-    np.save(folder / "train_labels.npy", labels)
-    clone.set_params({"data.name": "mine", "data.test_fraction": 0.3})
-    clone.run("python", "-m", "stages.download")
+    own_arrays(clone, images, labels)
+    clone.set_params({"data.test_fraction": 0.3})
     output = preprocess(clone)
     assert "mine: 63 training, 7 validation and 30 test images of 8x8, in colour, 2 classes" in output
     assert "test images have the pixels of a training or validation image" in output
     assert load(clone, "test_labels").sum() == 15
 
 
-def test_data_that_the_models_do_not_fit_are_refused_before_anything_is_replaced(clone):
+def own_arrays(clone, images, labels):
     folder = clone.folder / "data/sets/mine"
     folder.mkdir()
-    np.save(folder / "train_images.npy", np.random.default_rng(0).integers(0, 256, (100, 3, 3), dtype=np.uint8))
-    np.save(folder / "train_labels.npy", np.arange(100) % 2)
+    np.save(folder / "train_images.npy", images)
+    np.save(folder / "train_labels.npy", labels)
     clone.set_params({"data.name": "mine"})
     clone.run("python", "-m", "stages.download")
+
+
+def test_a_split_without_an_image_of_each_class_names_the_smallest_class(clone):
+    own_arrays(clone, np.zeros((101, 8, 8), np.uint8), np.r_[np.arange(100) % 2, 7])
+    assert (
+        "params.yaml: data.test_fraction: 0.2 of 101 images leaves a class without a test or a training image; the "
+        "smallest is 7, of 1"
+    ) in preprocess(clone, check=False)
+    assert not (clone.folder / "data/prepared").exists()
+
+
+def test_images_without_a_pixel_are_refused_with_their_file(clone):
+    own_arrays(clone, np.zeros((100, 0, 8), np.uint8), np.arange(100) % 2)
+    output = preprocess(clone, check=False)
+    assert "data/sets/mine/train_images.npy: uint8 of shape (100, 0, 8)" in output
+    assert "Traceback" not in output
+
+
+def test_data_that_the_models_do_not_fit_are_refused_before_anything_is_replaced(clone):
+    own_arrays(clone, np.random.default_rng(0).integers(0, 256, (100, 3, 3), dtype=np.uint8), np.arange(100) % 2)
     output = preprocess(clone, check=False)
     assert "error: params.yaml: train.cnn.blocks.1: its filters and pooling do not fit the 2x2 maps" in output
     assert not (clone.folder / "data/prepared").exists()

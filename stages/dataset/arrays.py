@@ -89,7 +89,7 @@ def read_split(images_file: Path, labels_file: Path) -> tuple[np.ndarray, np.nda
     """Return uint8 images (n, height, width) or (n, height, width, 3), and labels integers (n,); raises `UserError`."""
     images, labels = read_array(images_file), read_array(labels_file)
     fits = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)
-    if images.dtype != np.uint8 or not fits:
+    if images.dtype != np.uint8 or not fits or 0 in images.shape[1:]:
         raise UserError(
             f"{images_file}: {images.dtype} of shape {images.shape}\n"
             "It must be uint8 of shape (n, height, width), or (n, height, width, 3) for colour."

@@ -92,8 +92,8 @@ def _programs(network: keras.Sequential, params: Network) -> tuple[Callable, Cal
 
     They get all values as arguments, so a model of several networks needs them compiled once.
     """
-    # Keras counts its optimizers, in their names.
-    optimizer = network.optimizer.get_config() | {"name": None}
+    # With mixed_float16 Keras wraps the optimizer. It counts its optimizers, in their names.
+    optimizer = getattr(network.optimizer, "inner_optimizer", network.optimizer).get_config() | {"name": None}
     likeness = json.dumps([network.get_config()["layers"], optimizer, params.model_dump(), jax.default_backend()])
     if likeness not in _compiled_last:
         _compiled_last.clear()
