@@ -33,7 +33,7 @@ def test_a_recipe_says_what_it_is_and_fits_the_schema(name):
 
 def test_the_published_recipes_are_there():
     published = {"poster-2018", "slides-mlp", "notes-2023", "lecture-2019", "blog-mlp", "slides-cnn", "blog-forest"}
-    assert published | {"keras-example", "fast", "accurate", "fashion-mnist", "digits"} == set(recipes())
+    assert published | {"keras-example", "fast", "accurate", "record", "fashion-mnist", "digits"} == set(recipes())
 
 
 def test_an_unknown_recipe_is_refused_with_the_names(checked_out):
