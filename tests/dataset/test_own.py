@@ -220,6 +220,7 @@ def test_numpy_arrays_in_colour_are_a_data_set(arrays):
     ("images", "labels", "reason"),
     [
         (IMAGES / 255, LABELS, "train_images.npy: float64 of shape (6, 5, 5)"),
+        (IMAGES[:, :0], LABELS, "data/sets/mine/train_images.npy: uint8 of shape (6, 0, 5)"),
         (IMAGES, LABELS[:5], "train_labels.npy: uint8 of shape (5,) for images of shape (6, 5, 5)"),
         (IMAGES, LABELS / 2, "train_labels.npy: float64"),
         (IMAGES, np.zeros(6, int), "train_labels.npy: has one class alone"),

@@ -78,15 +78,10 @@ def programs_compiled(caplog, **changes) -> int:
     return sum(message.startswith("Finished XLA compilation of jit(step)") for message in caplog.messages)
 
 
-@pytest.fixture(params=["float32", "mixed_float16"])
-def precision(request):
-    keras.config.set_dtype_policy(request.param)
-    yield request.param
-    keras.config.set_dtype_policy("float32")
-
-
-@pytest.mark.usefixtures("precision")
-def test_the_second_network_of_a_model_is_trained_by_the_programs_of_the_first(caplog):
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+def test_the_second_network_of_a_model_is_trained_by_the_programs_of_the_first(caplog, precision, request):
+    keras.config.set_dtype_policy(precision)
+    request.addfinalizer(lambda: keras.config.set_dtype_policy("float32"))
     changes = {"batch_norm": True, "dropout": 0.1, "augmentation": ALL}
     alone = programs_compiled(caplog, networks=1, hidden_units=[9], **changes)
     assert alone > 0
