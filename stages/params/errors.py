@@ -49,9 +49,9 @@ def subsection(annotation: Any) -> Section | None:
 
 def _problem(detail: Any, schema: Section) -> tuple[str, str]:
     """Return the dotted key and the message."""
-    path, section, name = _locate(detail["loc"], schema)
     if detail["type"] in UNKNOWN:
         return _unknown_key(detail["loc"], schema)
+    path, section, name, _ = _locate(detail["loc"], schema)
     if detail["type"] == "value_error":
         return path, ".".join(filter(None, (path, str(detail["ctx"]["error"]))))
     if detail["type"] == "missing":
@@ -61,8 +61,8 @@ def _problem(detail: Any, schema: Section) -> tuple[str, str]:
     return path, f"{path}: {given} is not allowed; {_allowed(section, name)}{hint}"
 
 
-def _locate(loc: tuple, schema: Section) -> tuple[str, Section, str | None]:
-    """Return the dotted key of a pydantic location, the section it stands in and its name there.
+def _locate(loc: tuple, schema: Section) -> tuple[str, Section, str | None, Section | None]:
+    """Return the dotted key of a pydantic location, the section it stands in, its name there and the section it is.
 
     Behind a key pydantic also names the member of a union that it tried: cut off here.
     """
@@ -81,7 +81,7 @@ def _locate(loc: tuple, schema: Section) -> tuple[str, Section, str | None]:
         owner, name = section, part
         annotation = section.model_fields[part].annotation
         section, keyed = subsection(annotation), get_origin(annotation) is dict
-    return ".".join(parts), owner, name
+    return ".".join(parts), owner, name, section
 
 
 def _allowed(section: Section, name: str | None) -> str:
@@ -103,18 +103,13 @@ def _nearest(section: Section, name: str | None, detail: Any) -> str:
 
 
 def _unknown_key(loc: tuple, schema: Section) -> tuple[str, str]:
-    *parents, key = (str(part) for part in loc)
-    section = schema
-    for part in parents:
-        if part in section.model_fields:
-            section = subsection(section.model_fields[part].annotation) or section
-    parent = "".join(f"{_shorten(part, bare=True)}." for part in parents)
-    names = list(section.model_fields)
-    near = [parent + name for name in difflib.get_close_matches(key.lower(), names, n=1, cutoff=0.65)]
+    parent, owner, _, section = _locate(loc[:-1], schema)
+    prefix, key, names = parent and f"{parent}.", str(loc[-1]), list((section or owner).model_fields)
+    near = [prefix + name for name in difflib.get_close_matches(key.lower(), names, n=1, cutoff=0.65)]
     if not near:
         # The right key in the wrong section.
         near = [known for known in all_keys(schema) if known.rpartition(".")[2] == key][:1]
-    path = parent + _shorten(key, bare=True)
+    path = prefix + _shorten(key, bare=True)
     # The whole list beside it would hide it.
     hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(names)}"
     return path, f"{path}: unknown key; {hint}"

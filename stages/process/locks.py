@@ -51,29 +51,24 @@ def one_at_a_time(name: str) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / f"{name}.lock")
     try:
-        lock.acquire(timeout=0)
+        acquired = lock.acquire(timeout=0)
     except Timeout:
         print("waiting for another process that runs this stage here", flush=True)
-        lock.acquire()
-    try:
+        acquired = lock.acquire()
+    with acquired:
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager
 def held(path: Path, by_another: str) -> Iterator[None]:
     """Hold the lock at `path`; raises `UserError`, which begins with those words, where another process does."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
     try:
-        lock.acquire(timeout=0)
+        acquired = FileLock(path).acquire(timeout=0)
     except Timeout:
         raise UserError(f"{by_another}; wait until it has ended, or end it") from None
-    try:
+    with acquired:
         yield
-    finally:
-        lock.release()
 
 
 @cache
