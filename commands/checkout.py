@@ -5,15 +5,12 @@ import json
 import shutil
 from pathlib import Path
 
-from dvc.exceptions import DvcException
-from dvc.repo import Repo
-
-from commands.clone import check_out_code, find_run, output_md5
+from commands.clone import check_out_code, find_run, output_md5, project_dvc, set_up_dvc
 from commands.dvc_console import run_dvc
 from stages.learners.models import ALL_MODELS
 from stages.paths import PREPARED
-from stages.process.errors import UserError, one_line
-from stages.process.provenance import cached, main_repository
+from stages.process.errors import UserError
+from stages.process.provenance import cached
 from stages.tracking.champion import MODEL_MD5
 from stages.tracking.store import tracking_uri
 
@@ -37,18 +34,10 @@ def run(arguments: argparse.Namespace) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{arguments.folder}: exists and is not an empty folder; name another one")
     tags, diff = find_run(arguments.run_id)
-    try:
-        repo = Repo(str(main_repository()))
-        cache, has_remote = repo.cache.local_cache_dir, "remote" in repo.config["core"]
-    except DvcException as error:
-        raise UserError(f"{main_repository()}: DVC does not tell its cache: {one_line(error)}") from None
+    has_remote = "remote" in project_dvc().config["core"]
     try:
         check_out_code(folder, tags["git.commit"], diff)
-        settings = main_repository() / ".dvc/config.local"
-        if settings.exists():
-            # The remote's password, say.
-            shutil.copy2(settings, folder / ".dvc")
-        _dvc(folder, "cache", "dir", "--quiet", "--local", cache)
+        set_up_dvc(folder)
         _dvc(folder, "repro", "preprocess")
         _bring_back(folder / PREPARED, tags["dvc.data_md5"])
         if MODEL_MD5 in tags:

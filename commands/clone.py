@@ -1,11 +1,19 @@
 """The state of a run, or of the workspace, in a folder of its own: what `mnist checkout` and `mnist verify` share."""
 
 import re
+import shutil
 from pathlib import Path
 
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+
+from commands.dvc_console import run_dvc
 from commands.git import git
+from stages.dataset.catalogue import SETS
 from stages.fingerprints import file_md5, folder_md5
 from stages.learners.models import ALL_MODELS
+from stages.params.yaml_file import read_yaml
+from stages.paths import PARAMS
 from stages.process.errors import UserError, one_line, without_credentials
 from stages.process.provenance import main_repository
 from stages.tracking.champion import MODEL_MD5, REPEAT_OF
@@ -52,6 +60,34 @@ def check_out_code(folder: Path, commit: str, diff: Path | None) -> None:
     git("checkout", "--quiet", "--detach", commit, clone=folder)
     if diff:
         git("apply", "--whitespace=nowarn", str(diff), clone=folder)
+
+
+def project_dvc() -> Repo:
+    """Return the project as DVC has it; raises `UserError` where DVC cannot read its settings."""
+    try:
+        return Repo(str(main_repository()))
+    except DvcException as error:
+        raise UserError(f"{main_repository()}: DVC does not tell its cache: {one_line(error)}") from None
+
+
+def set_up_dvc(folder: Path) -> None:
+    """Have the clone in `folder` use DVC's cache and settings of the project, and its data set where DVC keeps that.
+
+    Raises `UserError` where the data set of its params.yaml cannot be had.
+    """
+    settings = main_repository() / ".dvc/config.local"
+    if settings.exists():
+        # The remote's password, say.
+        shutil.copy2(settings, folder / ".dvc")
+    if run_dvc("cache", "dir", "--quiet", "--local", project_dvc().cache.local_cache_dir, folder=folder):
+        raise UserError("dvc cache failed; its messages are above")
+    kept = SETS / f"{read_yaml(folder / PARAMS)['data']['name']}.dvc"
+    if (
+        (folder / kept).exists()
+        and run_dvc("checkout", "--quiet", str(kept), folder=folder, quiet=True)
+        and run_dvc("pull", "--quiet", str(kept), folder=folder)
+    ):
+        raise UserError(f"{kept}: DVC has its data set neither in the cache nor in the remote; its messages are above")
 
 
 def output_md5(path: Path) -> str:

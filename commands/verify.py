@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from ruamel.yaml import YAML
 
-from commands.clone import check_out_code, find_run, output_md5
+from commands.clone import check_out_code, find_run, output_md5, set_up_dvc
 from commands.dvc_console import run_dvc
 from commands.experiments import RECIPES, recipe_params
 from stages.learners.models import ALL_MODELS, Model
@@ -82,7 +82,8 @@ def _md5_of_recipe(name: str) -> dict[str, str]:
         return {output: md5 for md5, output in lines}
     except FileNotFoundError:
         raise UserError(
-            f"{path}: missing\nRun the recipe, then: md5sum models/* reports/metrics.json > {path}"
+            f"{path}: missing\nuv run mnist recipe {name}, uv run dvc exp apply {name}, and then "
+            f"md5sum models/* reports/metrics.json > {path} makes it."
         ) from None
     except ValueError:
         raise UserError(f"{path}: each line must be an md5 and a path, as md5sum writes them") from None
@@ -90,6 +91,7 @@ def _md5_of_recipe(name: str) -> dict[str, str]:
 
 def _repro(clone: Path, *targets: str) -> None:
     """Run the stages in the clone, with a cache and an MLflow store of its own."""
+    set_up_dvc(clone)
     run_dvc("cache", "dir", "--quiet", "--local", ".dvc/cache", folder=clone)
     store = {"MLFLOW_TRACKING_URI": f"sqlite:///{clone / 'mlflow.db'}"}
     if run_dvc("repro", "--force", "--no-run-cache", *targets, folder=clone, **store):

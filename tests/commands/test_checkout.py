@@ -2,7 +2,9 @@
 
 import shutil
 
+import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from stages.fingerprints import file_md5, folder_md5
 from tests.conftest import Clone
@@ -58,6 +60,23 @@ def test_a_state_that_is_in_no_cache_is_made_again_as_a_repeat(checked_out, tmp_
     assert "byte for byte" in done.stdout
     repeat, _ = runs(checked_out)["random-forest"]
     assert repeat.data.tags["dvc.repeat_of"] == run.info.run_id
+
+
+@pytest.mark.long
+def test_a_data_set_that_dvc_keeps_comes_back_too(checked_out, tmp_path_factory):
+    clone, folder = checked_out, tmp_path_factory.mktemp("back") / "state"
+    images, labels = load_digits(return_X_y=True)
+    (clone.folder / "data/sets/mine").mkdir()
+    np.save(clone.folder / "data/sets/mine/train_images.npy", images.reshape(-1, 8, 8).astype(np.uint8))
+    np.save(clone.folder / "data/sets/mine/train_labels.npy", labels)
+    clone.run("dvc", "add", "data/sets/mine")
+    clone.set_params({"data.name": "mine"})
+    clone.commit("a data set")
+    clone.run("dvc", "repro", "train-random-forest")
+    (run,) = runs(clone, "mine")["random-forest"]
+    assert "byte for byte" in clone.run("mnist", "checkout", run.info.run_id, str(folder)).stdout
+    assert file_md5(folder / FOREST) == run.data.tags["dvc.model_md5"]
+    assert (folder / "data/sets/mine/train_images.npy").is_file()
 
 
 @pytest.mark.long

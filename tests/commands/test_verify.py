@@ -1,5 +1,7 @@
 """`mnist verify`: everything is made again elsewhere, and compared byte for byte."""
 
+import shutil
+
 import pytest
 
 from tests.conftest import Clone
@@ -46,6 +48,24 @@ def test_the_same_bytes_are_said_and_other_ones_are_an_error(short):
     assert f"DIFFERS  {'f' * 32}  reports/first.txt (here {first})" in done.stdout
     assert "error: reports/first.txt is the first output that differs" in done.stdout
     assert "made again on: " in done.stdout
+
+
+def test_a_data_set_that_dvc_keeps_is_brought_from_the_cache(short):
+    pets = short.folder / "data/sets/pets"
+    pets.mkdir()
+    (pets / "train_labels.npy").write_bytes(b"some labels")
+    short.run("dvc", "add", "data/sets/pets")
+    short.set_params({"data.name": "pets"})
+    (short.folder / "dvc.yaml").write_text(PIPELINE.replace("    params:", "    deps: [data/sets/pets]\n    params:"))
+    short.run("dvc", "repro")
+    short.commit("pets")
+    assert "same bytes: all 2 outputs" in short.run("mnist", "verify").stdout
+
+    shutil.rmtree(short.folder / ".dvc/cache")
+    done = short.run("mnist", "verify", check=False)
+    assert done.returncode == 1
+    assert "error: data/sets/pets.dvc: DVC has its data set neither in the cache nor in the remote" in done.stdout
+    assert "Traceback" not in done.stdout
 
 
 @pytest.mark.long
