@@ -10,26 +10,23 @@ It measures the commit. Measurements of the same code on this machine are kept i
 missing.
 """
 
-import argparse
 import sys
 
 from benchmarks import fit, pipeline, scaling
-from benchmarks.results import Results
+from benchmarks.results import Results, parser
 from benchmarks.tables import write_readme
 
 PARTS = {"fit": fit, "pipeline": pipeline, "scaling": scaling}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("parts", nargs="*", metavar="PART", help=" | ".join(PARTS))
-    parser.add_argument("--fresh", action="store_true", help="forget what was measured before")
-    arguments = parser.parse_args()
+    command = parser(__doc__)
+    command.add_argument("parts", nargs="*", metavar="PART", help=" | ".join(PARTS))
+    command.add_argument("--fresh", action="store_true", help="forget what was measured before")
+    arguments = command.parse_args()
     unknown = set(arguments.parts) - set(PARTS)
     if unknown:
-        parser.error(f"{', '.join(sorted(unknown))}: no such part; there are {', '.join(PARTS)}")
+        command.error(f"{', '.join(sorted(unknown))}: no such part; there are {', '.join(PARTS)}")
 
     results = Results(fresh=arguments.fresh)
     for name in arguments.parts or PARTS:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.fit import FOREST, ROUNDS
-from benchmarks.results import PROJECT, WORK, Record, Results, git, last_json, run
+from benchmarks.results import PROJECT, WORK, Record, Results, git, last_json, parser, run
 from benchmarks.tables import spread, table
 
 PORTABLE, NATIVE = "portable", "native"
@@ -23,9 +23,9 @@ TRAININGS = [("mlp", PORTABLE), ("mlp", NATIVE), ("cnn", PORTABLE), ("cnn", NATI
 
 
 def main() -> None:
-    earlier = sys.argv[1:]
-    if not earlier:
-        sys.exit("Name one commit or more: python -m benchmarks.defaults 6346875")
+    command = parser(__doc__)
+    command.add_argument("commits", nargs="+", metavar="COMMIT")
+    earlier = command.parse_args().commits
     results = Results()
     commits = [*(git("rev-parse", f"{name}^{{commit}}") for name in earlier), results.commit]
     folders = {commit[:7]: _prepared(commit) for commit in commits}

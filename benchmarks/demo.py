@@ -19,6 +19,7 @@ import psutil
 import requests
 from PIL import Image, ImageDraw
 
+from benchmarks.results import parser
 from stages.process.provenance import cores, processor
 
 ALONE, ROUNDS, CLIENTS, BAD = 200, 20, 20, 5
@@ -134,6 +135,7 @@ def stalled(url: str) -> socket.socket:
 
 
 def main() -> None:
+    parser(__doc__).parse_args()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -7,7 +7,6 @@ are so many, and each command is timed. It prints the table of docs/team.md. --d
 through a fresh server that keeps its runs in that database.
 """
 
-import argparse
 import os
 import socket
 import subprocess
@@ -23,7 +22,7 @@ import psutil
 import requests
 import sqlalchemy as sql
 
-from benchmarks.results import clone, environment
+from benchmarks.results import clone, environment, parser
 from stages.params.views import edit_file
 from stages.process.provenance import cores, processor
 from stages.tracking.champion import ALIAS, MODEL_MD5, choose_champion
@@ -220,12 +219,12 @@ def measure(folder: Path, store: Store, data_md5: str, rounds: int) -> dict[str,
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, nargs="+", default=[10, 10_000], help="numbers of runs, the least first")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--database", help="URI of the database of a server, for SQLAlchemy; default: mlflow.db")
-    parser.add_argument("--server", help="URL of that server")
-    arguments = parser.parse_args()
+    asked = parser(__doc__)
+    asked.add_argument("--runs", type=int, nargs="+", default=[10, 10_000], help="numbers of runs, the least first")
+    asked.add_argument("--rounds", type=int, default=3)
+    asked.add_argument("--database", help="URI of the database of a server, for SQLAlchemy; default: mlflow.db")
+    asked.add_argument("--server", help="URL of that server")
+    arguments = asked.parse_args()
 
     folder = clone("many-runs")
     edit_file(folder / "params.yaml", PARAMS)

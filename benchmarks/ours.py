@@ -6,12 +6,12 @@ The params are those of params.yaml, changed by the recipes and values named. Ru
 """
 
 import json
-import sys
 import time
 
 import numpy as np
 from ruamel.yaml import YAML
 
+from benchmarks.results import parser
 from commands.experiments import recipe_params
 from stages.dataset.prepared import load_info, load_split
 from stages.params.schema import Params
@@ -20,8 +20,11 @@ from stages.paths import PARAMS
 
 
 def main() -> None:
-    model, *changes = sys.argv[1:]
-    params = changed_params(changes)
+    command = parser(__doc__)
+    command.add_argument("model", choices=("mlp", "cnn", "random_forest"))
+    command.add_argument("changes", nargs="*", metavar="CHANGE", help="a recipe, or key=value")
+    given = command.parse_args()
+    model, params = given.model, changed_params(given.changes)
     fit, predict = _forest(params) if model == "random_forest" else _network(model, params)
 
     start = time.perf_counter()

@@ -8,7 +8,6 @@ They are written into FOLDER, and the table of docs/predict.md comes from what i
 `ink.py` were tuned on other seeds than the one of the table, `SEED`.
 """
 
-import argparse
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from benchmarks.results import parser
 from commands.pictures import image_of, open_picture
 from commands.trained import load_trained
 from stages.dataset.prepared import load_info
@@ -286,13 +286,11 @@ def _sheet(paths: list[Path]) -> Image.Image:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.pictures", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folder", metavar="FOLDER", nargs="?", type=Path, help="keep the pictures here")
-    parser.add_argument("--sheet", metavar="FILE", type=Path, help="draw all of them into one picture")
-    parser.add_argument("--seed", type=int, default=SEED, help="make others (default: %(default)s)")
-    arguments = parser.parse_args()
+    command = parser(__doc__)
+    command.add_argument("folder", metavar="FOLDER", nargs="?", type=Path, help="keep the pictures here")
+    command.add_argument("--sheet", metavar="FILE", type=Path, help="draw all of them into one picture")
+    command.add_argument("--seed", type=int, default=SEED, help="make others (default: %(default)s)")
+    arguments = command.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)

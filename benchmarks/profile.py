@@ -9,12 +9,12 @@ the share. Changes to params.yaml are recipes or `key=value`. Runs where data/pr
 import json
 import math
 import statistics
-import sys
 import time
 from functools import partial
 from typing import Any
 
 from benchmarks.ours import built_network, changed_params
+from benchmarks.results import parser
 from stages.dataset.prepared import load_split
 from stages.dataset.scaling import scaled
 
@@ -23,8 +23,11 @@ PEAK_SIDE = 2048
 
 
 def main() -> None:
-    model, *changes = sys.argv[1:]
-    params = changed_params(changes)
+    command = parser(__doc__)
+    command.add_argument("model", choices=("mlp", "cnn"))
+    command.add_argument("changes", nargs="*", metavar="CHANGE", help="a recipe, or key=value")
+    given = command.parse_args()
+    model, params = given.model, changed_params(given.changes)
     network, section = built_network(model, params), getattr(params.train, model)
 
     from stages.learners.networks import optimizer

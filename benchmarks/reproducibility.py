@@ -17,6 +17,7 @@ import time
 from datetime import date
 from pathlib import Path
 
+from benchmarks.results import parser
 from stages.arithmetic import WITHOUT_AVX512
 from stages.fingerprints import file_md5, folder_md5
 from stages.params.views import edit_file
@@ -114,6 +115,7 @@ def _md5(folder: Path, paths: list[str]) -> str:
 
 
 def main() -> None:
+    parser(__doc__).parse_args()
     rows = json.loads(ROWS.read_text()) if ROWS.exists() else []
     machine = f"{processor()}, {cores()} cores"
     for change, condition in conditions().items():

@@ -1,5 +1,6 @@
 """The measurements, kept after every single one, and the clone that they are made in."""
 
+import argparse
 import json
 import os
 import shutil
@@ -56,6 +57,13 @@ class Results:
         kept = {name: getattr(self, name) for name in ("state", "commit", "machine", "records")}
         part.write_text(json.dumps(kept, indent=1) + "\n")
         os.replace(part, self.file)
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """Return the parser of the module that runs, whose `--help` shows the description, its docstring."""
+    module = sys.modules["__main__"].__spec__.name.removesuffix(".__main__")
+    raw = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(prog=f"python -m {module}", description=description, formatter_class=raw)
 
 
 def git(*arguments: str, folder: Path = PROJECT) -> str:

@@ -92,7 +92,7 @@ def read_split(images_file: Path, labels_file: Path) -> tuple[np.ndarray, np.nda
     if images.dtype != np.uint8 or not fits or 0 in images.shape[1:]:
         raise UserError(
             f"{images_file}: {images.dtype} of shape {images.shape}\n"
-            "It must be uint8 of shape (n, height, width), or (n, height, width, 3) for colour."
+            "It must be uint8 of shape (n, height, width), or (n, height, width, 3) for colour, sides from 1 pixel."
         )
     if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
         raise UserError(

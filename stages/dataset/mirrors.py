@@ -79,7 +79,7 @@ def fetch(dataset: Dataset, folder: Path, advance: Callable[[int], object]) -> N
             file = f"{dataset.name}/{name}"
             raise UserError(
                 f"no mirror has {file} as published: {listed}\n"
-                f"Try again later, or point DATA_MIRROR at a folder or URL with {file} (see README.md)."
+                f"Try again later, or point DATA_MIRROR at a folder or URL with {file} (see docs/settings.md)."
             )
 
 
