@@ -18,8 +18,9 @@ def main() -> None:
     device = start_keras(params.runtime)
 
     from stages.learners.checkpoint import checkpointed
-    from stages.learners.ensemble import train_networks
-    from stages.learners.keras_file import save_history, save_keras
+    from stages.learners.ensemble import train_networks, training_words
+    from stages.learners.history import save_history
+    from stages.learners.keras_file import save_keras
     from stages.learners.networks import build_mlp
 
     info, training, validation = load_info(), load_split("train"), load_split("validation")
@@ -38,11 +39,7 @@ def main() -> None:
         save_history(history, MLP.history)
         save_keras(model, MLP.file)
         run.finish(seconds)
-    print(
-        f"mlp: {len(history['val_loss'])} epochs trained in {seconds:.1f} s, weights of epoch {kept}, "
-        f"validation accuracy {history['val_accuracy'][kept - 1]:.4f}",
-        flush=True,
-    )
+    print(training_words(MLP.name, history, kept, seconds), flush=True)
 
 
 if __name__ == "__main__":

@@ -74,9 +74,19 @@ def _own_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _threads_of_fixtures() -> None:
+    """Before a fixture of a module computes with TensorFlow, which takes its number of threads once in a process."""
+    _set_threads()
+
+
 @pytest.fixture(autouse=True)
 def _threads_as_in_params() -> None:
-    """TensorFlow takes their number once in a process: else a test of a layer would decide it for one of a command."""
+    """Else a test of a layer would decide on TensorFlow's number of threads for one of a command."""
+    _set_threads()
+
+
+def _set_threads() -> None:
     if tensorflow := sys.modules.get("tensorflow"):
         tensorflow.config.threading.set_intra_op_parallelism_threads(2)
 

@@ -13,6 +13,7 @@ import pandas as pd
 from ruamel.yaml import YAML
 
 from commands.git import experiment_commit, git
+from stages.learners.history import NETWORK
 from stages.learners.models import ALL_MODELS
 from stages.paths import LOCK, PARAMS, PREPARED
 from stages.process.console import warn
@@ -68,7 +69,8 @@ class Outputs:
             warn(f"MLflow does not have the run of {self.name} yet, which came from DVC's cache: {one_line(error)}")
 
     def _table(self) -> pd.DataFrame:
-        return pd.read_csv(self.file(self.model.history), float_precision="round_trip").set_index("epoch")
+        table = pd.read_csv(self.file(self.model.history), float_precision="round_trip").set_index("epoch")
+        return table.drop(columns=NETWORK, errors="ignore")
 
     def _measured(self) -> dict[str, float]:
         """Return the validation metrics of the forest, as its stage has computed them."""

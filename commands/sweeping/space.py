@@ -24,6 +24,13 @@ from stages.process.errors import UserError, one_line
 CHECKED = 30
 # By these keys trials would be judged on different validation images.
 JUDGED = ("data.name", "data.test_fraction", "preprocess.seed", "preprocess.validation_fraction")
+# The metric of a trial does not depend on these: it is that of one network on images as they are, with moving
+# statistics.
+UNSEEN = [
+    f"train.{model}.{name}"
+    for model in ("mlp", "cnn")
+    for name in ("networks", "test_time_shift", "batch_norm_statistics")
+]
 # A proposed number is rounded to so many digits: a file that people read has no use for more.
 DIGITS = 4
 
@@ -81,12 +88,17 @@ def check_space(name: str, sweep: Sweep, content: dict[str, Any], read_by_stage:
     where = f"{sweep_file(name)}: parameters"
     if sweep.recipe is not None:
         check_recipe(sweep.recipe, where=f"{sweep_file(name)}: recipe: ")
-    for key in sweep.parameters:
+    for key, parameter in sweep.parameters.items():
         _check_key(where, key, content)
         if inside := [other for other in sweep.parameters if other.startswith(f"{key}.")]:
             raise UserError(f"{where}: {inside[0]} is a part of {key}; take out one of the two")
         if any(_overlap(key, judged) for judged in JUDGED):
             raise UserError(f"{where}.{key}: trials would be judged on different validation images; take it out")
+        if key in UNSEEN and len(parameter.extremes()) > 1:
+            raise UserError(
+                f"{where}.{key}: does not show in the metric, which is that of one network on images as they are, with "
+                "moving statistics; give it one value"
+            )
         if sweep.confirm and _overlap(key, "runtime.seed"):
             raise UserError(f"{where}.{key}: confirm has seeds of its own; take out one of the two")
     for changes in _combinations(sweep):

@@ -8,6 +8,7 @@ import pandas as pd
 from sklearn.metrics import ConfusionMatrixDisplay
 
 from stages.figures import BLUE, MOST_CLASSES, ORANGE, save
+from stages.learners.history import by_network
 
 
 def draw_confusion_matrix(matrix: np.ndarray, names: list[str], path: Path, title: str) -> None:
@@ -37,12 +38,21 @@ def draw_confusion_matrix(matrix: np.ndarray, names: list[str], path: Path, titl
 
 
 def draw_history(history: pd.DataFrame, path: Path, title: str) -> None:
-    """Draw loss and accuracy per epoch of a history with the columns of `reports/<model>/history.csv`."""
+    """Draw loss and accuracy per epoch of a history with the columns of `reports/<model>/history.csv`.
+
+    Several networks have a line each, one after the other.
+    """
+    networks = by_network(history)
+    if len(networks) > 1:
+        title = f"{title}: {len(networks)} networks, one after the other"
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     for axis, quantity in zip(axes, ("loss", "accuracy"), strict=True):
         for split, label, color in (("train", "training", BLUE), ("val", "validation", ORANGE)):
             marker = {"marker": "o" if len(history) < 40 else None, "markersize": 3}
-            axis.plot(history["epoch"], history[f"{split}_{quantity}"], color=color, label=label, **marker)
+            for part in networks:
+                axis.plot(part["epoch"], part[f"{split}_{quantity}"], color=color, label=label, **marker)
+                # The legend names the first line alone.
+                label = None
         axis.set(xlabel="epoch", title=quantity)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.25)

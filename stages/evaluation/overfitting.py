@@ -5,6 +5,7 @@ import pandas as pd
 from statsmodels.stats.proportion import proportions_ztest
 
 from stages.evaluation.comparison import SIGNIFICANCE
+from stages.learners.history import kept_epochs
 
 # Relative rise of val_loss above its lowest value that is not reported.
 RISE = 0.1
@@ -15,10 +16,11 @@ GAP = 0.005
 def verdict(
     train_right: np.ndarray, val_right: np.ndarray, history: pd.DataFrame | None = None, best_weights: bool = False
 ) -> str:
-    """Return in a few sentences whether the model overfits, and which epoch's weights it has.
+    """Return in a few sentences whether the model overfits, and which epochs' weights its networks have.
 
     `train_right` and `val_right`, bool (n,), tell for some training images, as they are, and for the validation
-    images whether it has them right. `history` has `epoch` and `val_loss`, and is None for a model without epochs.
+    images whether it has them right. `history` has `epoch` and `val_loss`, of several networks also
+    `network`, and is None for a model without epochs.
     `best_weights` tells whether the weights are those of the epoch with the lowest validation loss; else they are the
     last one's.
     """
@@ -36,9 +38,11 @@ def verdict(
 
 
 def _course(history: pd.DataFrame, best_weights: bool) -> str:
+    kept = kept_epochs(history, best_weights)
+    if len(kept) > 1:
+        return f"The weights of its {len(kept)} networks are those of epochs {', '.join(map(str, kept))}."
     lowest = history["val_loss"].idxmin()
     epoch, rise = history["epoch"][lowest], history["val_loss"].iloc[-1] / history["val_loss"][lowest] - 1
     then = "has not risen much since" if rise <= RISE else f"was {100 * rise:.0f} % higher at the end"
-    kept = epoch if best_weights else history["epoch"].iloc[-1]
     course = f"Validation loss was lowest in epoch {epoch} of {len(history)} and {then}."
-    return f"{course} The weights are those of epoch {kept}."
+    return f"{course} The weights are those of epoch {kept[0]}."

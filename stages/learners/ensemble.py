@@ -8,8 +8,9 @@ import numpy as np
 
 from stages.dataset.prepared import Split
 from stages.learners.checkpoint import HISTORY
+from stages.learners.history import NETWORK
 from stages.learners.networks import averaged
-from stages.learners.training import train
+from stages.learners.training import say_length, train
 from stages.params.schema import Network
 
 
@@ -22,16 +23,18 @@ def train_networks(
     seed: int,
     on_epoch: Callable[[int, dict[str, float]], None],
     checkpoint: Path | None = None,
-) -> tuple[keras.Model, dict[str, list[float]], int]:
-    """Train `network` and as many like it as `params.networks` says; return their model, history and epoch (from 1).
+) -> tuple[keras.Model, dict[str, list[float]], list[int]]:
+    """Train `network` and as many like it as `params.networks` says; return their model, history and epochs.
 
     The model's probabilities are the mean over the networks and over `params.test_time_shift`. (Lakshminarayanan,
     Pritzel & Blundell, "Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles", 2017.) The first
     network has the `seed`, the others have seeds made of it. They are trained one after the other by `train`, and the
-    epochs are counted through: history and `on_epoch` have those of the second network after those of the first, each
-    with the values of that network alone, and the epoch returned is the last network's.
+    epochs are counted through, from 1: history and `on_epoch` have those of the second network after those of the
+    first, each with the values of that network alone. The history of several networks says in `network` whose an epoch
+    is. The epochs returned are those whose weights the networks have.
     """
-    networks, history, kept = [], {metric: [] for metric in HISTORY}, 0
+    networks, history, kept = [], {metric: [] for metric in HISTORY}, []
+    say_length(name, params, len(training.labels))
     for number in range(1, params.networks + 1):
         one, own_seed, file, before = network, seed, checkpoint, len(history["val_loss"])
         if params.networks > 1:
@@ -48,6 +51,20 @@ def train_networks(
             on_epoch(before + epoch, values)
 
         own_history, best = train(name, one, params, training, validation, own_seed, counted_on, file)
-        history = {metric: history[metric] + own_history[metric] for metric in HISTORY}
-        networks, kept = [*networks, one], before + best
+        if params.networks > 1:
+            own_history[NETWORK] = [number] * len(own_history["val_loss"])
+        history = {metric: history.get(metric, []) + values for metric, values in own_history.items()}
+        networks, kept = [*networks, one], [*kept, before + best]
     return averaged(networks, params.test_time_shift), history, kept
+
+
+def training_words(name: str, history: dict[str, list[float]], kept: list[int], seconds: float) -> str:
+    """Return in a line what `train_networks` has done for the model of that `name`."""
+    accuracies = ", ".join(f"{history['val_accuracy'][epoch - 1]:.4f}" for epoch in kept)
+    trained = f"{name}: {len(history['val_loss'])} epochs"
+    if len(kept) == 1:
+        return f"{trained} trained in {seconds:.1f} s, weights of epoch {kept[0]}, validation accuracy {accuracies}"
+    return (
+        f"{trained} of {len(kept)} networks trained in {seconds:.1f} s, weights of epochs {', '.join(map(str, kept))}, "
+        f"validation accuracy of each {accuracies}"
+    )

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import pandas as pd
 
 from stages.learners.archive import check_parts, read_member, rewrite, unusable
 from stages.learners.layers import WORDED
@@ -46,13 +45,6 @@ def save_keras(model: keras.Model, path: Path) -> None:
         saved = Path(folder) / "model.keras"
         bare.save(saved)
         rewrite(saved, path, _without_traces)
-
-
-def save_history(history: dict[str, list[float]], path: Path) -> None:
-    """Write a training's `history`, with a value per epoch for each name, as CSV."""
-    epochs = pd.RangeIndex(1, len(history["val_loss"]) + 1, name="epoch")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(history, index=epochs).to_csv(path)
 
 
 def _without_traces(members: dict[str, bytes]) -> dict[str, bytes]:

@@ -43,7 +43,7 @@ def train(
     `on_epoch` is then told of the epochs before.
     Raises `UserError` as soon as a loss or a weight is not finite, in whichever epoch.
     """
-    steps, epochs = _length(name, params, len(training.labels))
+    steps, epochs = _length(params, len(training.labels))
     network.compile(
         optimizer=optimizer(params.optimizer, steps=epochs * steps),
         loss="sparse_categorical_crossentropy",
@@ -59,11 +59,14 @@ def train(
     history, done = progress.history, progress.epochs
     for epoch in range(1, done + 1):
         on_epoch(epoch, {name: history[name][epoch - 1] for name in HISTORY})
-    if done:
+    if done and _is_over(progress, params, epochs):
+        print(f"{name}: its {done} epochs were trained before the interruption", flush=True)
+        epochs = done
+    elif done:
         print(f"{name}: goes on after epoch {done} of {epochs}, where it was interrupted", flush=True)
     with progress_bar(epochs * steps, f"train {name}", "step", initial=done * steps) as bar:
         for epoch in range(done + 1, epochs + 1):
-            if params.early_stopping_patience and epoch - 1 - progress.best >= params.early_stopping_patience:
+            if _is_over(progress, params, epochs):
                 break
             sums = dict.fromkeys(("loss", "accuracy"), 0.0)
             for means, count in train_epoch(epoch):
@@ -107,10 +110,9 @@ def _for_backend() -> ModuleType:
     return tensorflow_epochs
 
 
-def _length(name: str, params: Network, images: int) -> tuple[int, int]:
-    """Return the steps of an epoch and the number of epochs, and say where that is not `params.epochs`."""
-    steps = math.ceil(images / params.batch_size)
-    epochs = max(params.epochs, math.ceil((params.min_steps or 0) / steps))
+def say_length(name: str, params: Network, images: int) -> None:
+    """Say where a network's training has not `params.epochs` epochs, or is too short to learn."""
+    steps, epochs = _length(params, images)
     if epochs > params.epochs:
         print(
             f"{name}: {epochs} epochs, more than train.{name}.epochs: {params.epochs}, to reach "
@@ -122,7 +124,17 @@ def _length(name: str, params: Network, images: int) -> tuple[int, int]:
             f"{name}: {epochs * steps} training steps ({steps} for each of {epochs} epochs) are too few to learn; "
             f"raise train.{name}.min_steps or epochs, or lower batch_size"
         )
-    return steps, epochs
+
+
+def _length(params: Network, images: int) -> tuple[int, int]:
+    """Return the steps of an epoch and the number of epochs."""
+    steps = math.ceil(images / params.batch_size)
+    return steps, max(params.epochs, math.ceil((params.min_steps or 0) / steps))
+
+
+def _is_over(progress: Progress, params: Network, epochs: int) -> bool:
+    patience = params.early_stopping_patience
+    return progress.epochs == epochs or (patience is not None and progress.epochs - progress.best >= patience)
 
 
 def _whole_batches(images: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:

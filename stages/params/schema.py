@@ -35,6 +35,8 @@ MAX_LAYERS = 20
 MAX_WEIGHTS = 50_000_000
 # The layers hand on so many in one step, kept for the gradients: 9 bytes each (measured).
 MAX_VALUES = 500_000_000
+# Networks times shifts: 900 are a graph that takes 20 seconds to build, and more than a gigabyte (measured).
+MAX_PREDICTIONS = 900
 
 Penalty = number(0, 100)
 Share = number(0, 0.95)
@@ -150,6 +152,16 @@ class Network(Section):
             raise ValueError(
                 "batch_size: 1 with batch_norm: true, which makes 0 of every value of a lone image; "
                 "raise it, or batch_norm: false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _predicts_in_time(self):
+        predictions = self.networks * (2 * self.test_time_shift + 1) ** 2
+        if predictions > MAX_PREDICTIONS:
+            raise ValueError(
+                f"test_time_shift: {self.test_time_shift} of {self.networks} networks are {predictions:,} predictions "
+                f"of an image, more than {MAX_PREDICTIONS}; lower it, or networks"
             )
         return self
 
@@ -278,10 +290,11 @@ class Params(Section):
         ):
             size = (dataset.height, dataset.width, dataset.channels, len(dataset.class_names))
             weights, values = network.size(*size)
+            weights *= network.networks
             if weights > MAX_WEIGHTS:
                 raise ValueError(
                     f"train.{name}: has {weights:,} weights for {dataset.name}'s images, more than "
-                    f"{MAX_WEIGHTS:,}; lower {remedy}"
+                    f"{MAX_WEIGHTS:,}; lower {remedy}{' or networks' if network.networks > 1 else ''}"
                 )
             step = values * min(network.batch_size, training)
             if step > MAX_VALUES:

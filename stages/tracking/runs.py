@@ -152,21 +152,23 @@ def _write_origin(files: Path, diff: bytes, commit: str | None = None) -> None:
 
 
 def _append_epochs(record: Path, history: Path, best_weights: bool, only_kept: bool) -> dict[str, str]:
-    """Append the epochs of a history, and return the tag with the epoch whose weights the model has.
+    """Append the epochs of a history, and return the tag with the epochs whose weights the model's networks have.
 
-    Where it is not the last one, its values follow as one step more, so that the latest are the model's;
-    MLflow's own logging of Keras does the same.
+    Where that of a single network is not the last one, its values follow as one step more, so that the latest are the
+    model's; MLflow's own logging of Keras does the same.
     """
     import pandas as pd
 
+    from stages.learners.history import NETWORK, kept_epochs
+
     shutil.copyfile(history, record / "files/artifacts" / HISTORY)
-    epochs = pd.read_csv(history).set_index("epoch")
-    kept = epochs["val_loss"].idxmin() if best_weights else epochs.index[-1]
+    table = pd.read_csv(history)
+    epochs, kept = table.set_index("epoch").drop(columns=NETWORK, errors="ignore"), kept_epochs(table, best_weights)
     for epoch, values in () if only_kept else epochs.iterrows():
         append(record, epoch, values.to_dict())
-    if kept != epochs.index[-1]:
-        append(record, len(epochs) + 1, epochs.loc[kept].to_dict())
-    return {"weights_of_epoch": str(kept)}
+    if len(kept) == 1 and kept[0] != epochs.index[-1]:
+        append(record, len(epochs) + 1, epochs.loc[kept[0]].to_dict())
+    return {"weights_of_epoch": ", ".join(map(str, kept))}
 
 
 def _model(model: Model, md5: str) -> dict[str, Any]:

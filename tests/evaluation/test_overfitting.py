@@ -25,6 +25,14 @@ def test_a_rise_of_the_validation_loss_is_named_with_its_epoch():
     assert "lowest in epoch 2 of 3 and has not risen much since" in verdict(right(0.99), right(0.99), history)
 
 
+def test_of_several_networks_it_says_which_weights_each_has():
+    losses, networks = [0.5, 0.2, 0.3, 0.6, 0.9, 0.4], [1, 1, 1, 2, 2, 2]
+    history = pd.DataFrame({"epoch": [*range(1, 7)], "val_loss": losses, "network": networks})
+    for best, epochs in ((False, "3, 6"), (True, "2, 6")):
+        said = verdict(right(0.99), right(0.99), history, best)
+        assert said.endswith(f"validation images. The weights of its 2 networks are those of epochs {epochs}.")
+
+
 def test_it_says_which_weights_the_model_has():
     history = pd.DataFrame({"epoch": [1, 2, 3], "val_loss": [0.5, 0.2, 0.3]})
     for best, epoch in ((False, 3), (True, 2)):

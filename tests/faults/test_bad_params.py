@@ -270,6 +270,19 @@ def test_what_would_train_nonsense_or_eat_the_machine_is_refused(params_file, da
     assert reason in refusal(params_file, text)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("train.mlp.test_time_shift", 3, "test_time_shift: 3 of 60 networks are 2,940 predictions of an image"),
+        ("train.mlp.hidden_units", [1100], "train.mlp: has 52,404,000 weights for mnist's images"),
+    ],
+)
+def test_many_networks_count_as_many_times(params_file, key, value, reason):
+    one = replaced(TEXT, spans(TEXT, key)[1], yaml_of(value))
+    assert refusal(params_file, one) is None
+    assert reason in refusal(params_file, replaced(one, spans(one, "train.mlp.networks")[1], "60"))
+
+
 @pytest.mark.parametrize("key", ["train.mlp.hidden_units", "train.cnn.hidden_units"])
 def test_a_network_without_hidden_layers_is_one(params_file, key):
     """Softmax regression, and the classic convolutional network."""

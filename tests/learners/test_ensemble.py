@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 
 from stages.dataset.scaling import scaled
+from stages.learners.ensemble import training_words
 from stages.learners.keras_classifier import KerasClassifier
 from stages.learners.keras_file import load_keras, save_keras
 from stages.learners.networks import networks_inside
+from stages.runtime import input_gradients
 from tests.learners import test_checkpoint
 from tests.learners.test_checkpoint import KilledError
 from tests.learners.test_training import VALIDATION, run
@@ -54,7 +56,9 @@ def test_it_is_saved_and_loaded(two, tmp_path):
 
 def test_the_epochs_of_all_networks_are_counted_through(one, two):
     _, history, kept, told = two
-    assert kept == 8
+    assert kept == [4, 8]
+    assert history["network"] == [1, 1, 1, 1, 2, 2, 2, 2]
+    assert "network" not in one[1]
     assert [epoch for epoch, _ in told] == [*range(1, 9)]
     assert history["val_loss"][:4] == one[1]["val_loss"]
     assert history["val_loss"] == [values["val_loss"] for _, values in told]
@@ -66,6 +70,24 @@ def test_its_size_and_its_filters(one, two):
     np.testing.assert_array_equal(two.filters(4), one.filters(4))
 
 
+def test_it_says_what_each_network_has_reached(one, two):
+    said = training_words("mlp", two[1], two[2], 1.25)
+    first, second = (f"{two[1]['val_accuracy'][epoch]:.4f}" for epoch in (3, 7))
+    assert said == (
+        "mlp: 8 epochs of 2 networks trained in 1.2 s, weights of epochs 4, 8, "
+        f"validation accuracy of each {first}, {second}"
+    )
+    said = training_words("mlp", one[1], one[2], 1.25)
+    assert said == f"mlp: 4 epochs trained in 1.2 s, weights of epoch 4, validation accuracy {first}"
+
+
+def test_its_gradients_are_the_mean_of_those_of_its_networks(two):
+    images, classes = scaled(VALIDATION.images[:20]), VALIDATION.labels[:20].astype(int)
+    whole = input_gradients(two[0], images, classes)
+    np.testing.assert_allclose(KerasClassifier(two[0]).input_gradients(images, classes), whole, atol=1e-6)
+    assert np.abs(whole).max() > 1e-3
+
+
 @pytest.mark.long
 def test_another_seed_gives_all_of_them_others():
     found = [network for seed in (0, 1) for network in networks_inside(run(seed, networks=3)[0])[0]]
@@ -73,13 +95,17 @@ def test_another_seed_gives_all_of_them_others():
 
 
 @pytest.mark.long
-def test_a_killed_training_goes_on_in_the_network_that_it_was_at(tmp_path):
+def test_a_killed_training_goes_on_in_the_network_that_it_was_at(tmp_path, capsys):
     whole = test_checkpoint.run(networks=2)
     path = tmp_path / "folder" / "checkpoint.npz"
     with pytest.raises(KilledError):
         # Six epochs are the first network's.
         test_checkpoint.run(path, kill_after=8, networks=2)
+    capsys.readouterr()
     resumed = test_checkpoint.run(path, seed=9, networks=2)
+    said = capsys.readouterr().out
+    assert "mlp: its 6 epochs were trained before the interruption" in said
+    assert "mlp: goes on after epoch 2 of 6, where it was interrupted" in said
     for a, b in zip(whole[0], resumed[0], strict=True):
         np.testing.assert_array_equal(a, b)
     assert resumed[1:] == whole[1:]

@@ -72,7 +72,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
 
 def test_the_history_is_what_on_epoch_got():
     _, history, kept, epochs = run()
-    assert kept == 4
+    assert kept == [4]
     assert [epoch for epoch, _ in epochs] == [1, 2, 3, 4]
     assert set(history) == set(HISTORY)
     for name in HISTORY:
@@ -82,7 +82,8 @@ def test_the_history_is_what_on_epoch_got():
 def test_few_images_are_passed_over_more_often_until_the_training_has_its_steps(capsys):
     # 150 images are 10 steps.
     _, history, kept, epochs = run(epochs=4, min_steps=51)
-    assert len(history["val_loss"]) == len(epochs) == kept == 6
+    assert len(history["val_loss"]) == len(epochs) == 6
+    assert kept == [6]
     assert "mlp: 6 epochs, more than train.mlp.epochs: 4, to reach train.mlp.min_steps: 51" in capsys.readouterr().out
     _, history, *_ = run(epochs=4, min_steps=40)
     assert len(history["val_loss"]) == 4

@@ -24,6 +24,22 @@ def test_with_the_best_weights_the_latest_values_are_those_of_their_epoch(clone)
     assert run["metrics"]["val_accuracy"][-1] == (4, history["val_accuracy"][1])
 
 
+def test_of_several_networks_the_epochs_of_all_are_named(clone):
+    record = training(status=records.RUNNING, end_time=None)
+    history = pd.read_csv(MLP.history)
+    history["val_loss"] = [0.5, 0.1, 0.4]
+    history["network"] = [1, 1, 2]
+    history.to_csv(MLP.history, index=False)
+    end_record(record, MLP, best_weights=True)
+    records.update(record, status=records.FINISHED, end_time=records.now())
+    publish(record)
+    (run,) = published()
+    assert run["tags"]["weights_of_epoch"] == "2, 3"
+    # Neither a network's number nor the values of one network are those of the model.
+    assert "network" not in run["metrics"]
+    assert [step for step, _ in run["metrics"]["val_loss"]] == [1, 2, 3]
+
+
 def test_only_a_finished_run_stands_for_a_model(clone):
     # The interrupt came when the model was written and noted: DVC did not keep it.
     interrupted = training(status=records.RUNNING, end_time=None)
