@@ -48,6 +48,7 @@ def test_every_report_is_there(reproduced):
         assert list(matrix.columns) == ["actual", "predicted"]
         accuracy = (matrix["actual"] == matrix["predicted"]).mean()
         assert accuracy == pytest.approx(metrics(reproduced)[model]["test_accuracy"])
+        assert matrix["actual"].tolist() == np.load(reproduced.folder / "data/prepared/test_labels.npy").tolist()
         assert (reports / model / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
         assert len(pd.read_csv(reports / model / "per_class.csv")) == 10
     for model in ("mlp", "cnn"):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from commands.clone import check_out_code
 from stages.fingerprints import file_md5, folder_md5
 from tests.conftest import Clone
 from tests.project import client, runs
@@ -20,6 +21,22 @@ def test_the_state_of_a_run_comes_back_from_the_cache(reproduced, tmp_path):
     assert "Running stage" not in done.stdout
     assert file_md5(tmp_path / "state" / FOREST) == run.data.tags["dvc.model_md5"]
     assert folder_md5(tmp_path / "state/data/prepared") == run.data.tags["dvc.data_md5"]
+    head = ("git", "-C", str(tmp_path / "state"), "rev-parse", "HEAD")
+    assert reproduced.run(*head).stdout.strip() == run.data.tags["git.commit"]
+
+
+def test_the_code_is_that_of_the_commit_with_the_diff(clone, tmp_path_factory, monkeypatch):
+    folder, module = tmp_path_factory.mktemp("code"), clone.folder / "stages/explore.py"
+    commit = clone.run("git", "rev-parse", "HEAD").stdout.strip()
+    module.write_text("then\n")
+    (folder / "then.diff").write_text(clone.run("git", "diff").stdout)
+    module.write_text("now\n")
+    clone.commit("later")
+    monkeypatch.chdir(clone.folder)
+    check_out_code(folder / "state", commit, folder / "then.diff")
+    assert (folder / "state/stages/explore.py").read_text() == "then\n"
+    check_out_code(folder / "plain", commit, None)
+    assert "def main" in (folder / "plain/stages/explore.py").read_text()
 
 
 @pytest.mark.long

@@ -57,5 +57,13 @@ def test_both_features_stand_side_by_side():
     np.testing.assert_array_equal(both[:, 784:], gradient_histograms(images))
 
 
+def test_more_images_than_are_computed_at_once_have_the_same_features(monkeypatch):
+    images = RANDOM.integers(0, 256, (5, 28, 28), dtype=np.uint8)
+    at_once = gradient_histograms(images)
+    monkeypatch.setattr("stages.dataset.features.PART", 2)
+    monkeypatch.setattr("stages.dataset.images.PART", 2)
+    np.testing.assert_array_equal(gradient_histograms(images), at_once)
+
+
 def test_the_params_know_the_features():
     assert set(get_args(RandomForest.model_fields["features"].annotation)) == set(FEATURES)

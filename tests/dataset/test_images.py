@@ -39,6 +39,13 @@ def test_deskewing_makes_upright_what_is_slanted(given, size):
     np.testing.assert_allclose(scaled(upright).sum(axis=2), scaled(image).sum(axis=2), atol=0.05)
 
 
+def test_more_images_than_are_computed_at_once_become_the_same(monkeypatch):
+    images = np.concatenate([bar(slant) for slant in (-0.5, -0.3, 0.1, 0.2, 0.4)])
+    at_once = prepare(images, deskew=True)
+    monkeypatch.setattr("stages.dataset.images.PART", 2)
+    np.testing.assert_array_equal(prepare(images, deskew=True), at_once)
+
+
 @pytest.mark.parametrize("value", [0, 7, 255])
 def test_an_image_without_a_slant_stays_as_it_is(value):
     image = np.full((1, 8, 8), value, np.uint8)

@@ -43,6 +43,13 @@ def test_p_values_are_adjusted_after_holm():
         assert pair["p_adjusted"] == pytest.approx(largest)
 
 
+def test_the_average_is_that_of_all_probabilities():
+    averaged = sum(MODELS.values()) / len(MODELS)
+    accuracy = np.mean(averaged.argmax(axis=1) == LABELS)
+    assert accuracy not in [np.mean(each.argmax(axis=1) == LABELS) for each in MODELS.values()]
+    assert compare(LABELS, MODELS)["average"]["test_accuracy"] == accuracy
+
+
 def test_equal_models_do_not_differ():
     same = MODELS["mlp"]
     found = compare(LABELS, {"a": same, "b": same, "c": same})

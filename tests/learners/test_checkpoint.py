@@ -92,13 +92,20 @@ def test_a_checkpoint_with_a_bit_flipped_is_read_whole_or_not_at_all(tmp_path, s
     network = build_mlp(section("mlp", **WITH_STATE), 4, 4, 3)
     network.compile(optimizer=optimizer(section("mlp", **WITH_STATE).optimizer, steps=6))
     network.optimizer.build(network.trainable_variables)
+    variables = [*network.variables, *network.optimizer.variables]
+    before = [np.array(variable) for variable in variables]
     expected = load_checkpoint(path, network)
+    loaded = [np.array(variable) for variable in variables]
     # The headers of the members, which have no checksum, are at its start and its end.
     for position in (*range(0, 200, step), *range(len(whole) - 3000, len(whole), step)):
         flipped = whole[position] ^ 1 << position % 8
         path.write_bytes(whole[:position] + bytes([flipped]) + whole[position + 1 :])
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)
         found = load_checkpoint(path, network)
         assert found is None or found.history == expected.history, position
+        for variable, value in zip(variables, loaded if found else before, strict=True):
+            np.testing.assert_array_equal(variable, value, err_msg=str(position))
 
 
 def test_what_a_kill_left_of_a_checkpoint_is_removed_by_the_next_training(tmp_path):
@@ -136,6 +143,10 @@ def test_a_training_that_differs_in_anything_has_another_checkpoint(tmp_path, mo
     with monkeypatch.context() as changed:
         changed.setattr("stages.learners.checkpoint.versions", lambda *names: {"keras": "0"})
         others.append(checkpoint_path(MLP, params, "cpu"))
+    for name, value in (("processor", "another"), ("cores", 1000)):
+        with monkeypatch.context() as changed:
+            changed.setattr(f"stages.learners.checkpoint.{name}", lambda value=value: value)
+            others.append(checkpoint_path(MLP, params, "cpu"))
     with monkeypatch.context() as changed:
         (tmp_path / "other.py").write_text("")
         changed.setattr("stages.learners.networks.__file__", str(tmp_path / "other.py"))

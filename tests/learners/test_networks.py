@@ -2,6 +2,7 @@
 
 from math import prod
 
+import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
@@ -16,8 +17,8 @@ def section(name: str, **changes):
     return {"mlp": Mlp, "cnn": Cnn}[name].model_validate({**content, **changes})
 
 
-def mlp(*units: int, dropout=0.0, batch_norm: bool = False):
-    params = section("mlp", hidden_units=list(units), dropout=dropout, batch_norm=batch_norm)
+def mlp(*units: int, dropout=0.0, batch_norm: bool = False, **changes):
+    params = section("mlp", hidden_units=list(units), dropout=dropout, batch_norm=batch_norm, **changes)
     return build_mlp(params, 28, 28, 10)
 
 
@@ -63,7 +64,27 @@ def test_the_keras_examples_are_a_matter_of_params(blocks, hidden_units, weights
     params = section(
         "cnn", blocks=blocks, global_pooling="none", hidden_units=hidden_units, dropout=0.5, batch_norm=False
     )
-    assert build_cnn(params, 28, 28, 10).count_params() == weights
+    network = build_cnn(params, 28, 28, 10)
+    assert network.count_params() == weights
+    after_blocks = [block["dropout"] for block in blocks if block["dropout"]]
+    rates = [layer.rate for layer in network.layers if "dropout" in layer.name]
+    assert rates == after_blocks + [0.5] * len(hidden_units)
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_every_layer_has_the_activation(activation):
+    for network in (mlp(8, 8, activation=activation), build_cnn(section("cnn", activation=activation), 28, 28, 10)):
+        names = [layer.activation.__name__ for layer in network.layers if "activation" in layer.name]
+        assert len(names) >= 2
+        assert set(names) == {activation}
+
+
+@pytest.mark.parametrize(("pooling", "reduced"), [("average", np.mean), ("max", np.max)])
+def test_global_pooling_is_that_of_its_name(pooling, reduced):
+    model = build_cnn(section("cnn", global_pooling=pooling), 28, 28, 10)
+    layer = next(layer for layer in model.layers if "global" in layer.name)
+    maps = np.random.default_rng(0).random((2, 5, 5, 48)).astype(np.float32)
+    np.testing.assert_allclose(layer(maps), reduced(maps, axis=(1, 2)), rtol=1e-5)
 
 
 @pytest.mark.parametrize("pooling", ["none", "average", "max"])

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from tests.conftest import PROJECT
@@ -53,6 +54,18 @@ with exit_on_user_error():
 """
 
 
+# As DVC starts a stage.
+STAGE = """
+import os, time
+from stages.process.lifetime import end_with_dvc
+
+end_with_dvc()
+print(os.getpid(), flush=True)
+time.sleep(60)
+"""
+DVC = "import subprocess, sys; subprocess.run((sys.executable, '-c', sys.argv[1]))"
+
+
 def run(script: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         (sys.executable, "-c", script), cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False
@@ -72,6 +85,16 @@ def test_a_deferred_interrupt_comes_at_the_end_of_the_block():
 def test_a_second_interrupt_is_not_deferred():
     done = run(DEFERRED.format(times=2))
     assert (done.returncode, done.stdout) == (130, "")
+
+
+def test_a_stage_ends_with_its_dvc():
+    environment = {**os.environ, "DVC_STAGE": "train-mlp"}
+    with subprocess.Popen(
+        (sys.executable, "-c", DVC, STAGE), cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True
+    ) as dvc:
+        stage = psutil.Process(int(dvc.stdout.readline()))
+        dvc.kill()
+        stage.wait(timeout=10)
 
 
 @pytest.mark.parametrize("output", ["2>&1 | head -1", ">/dev/full 2>&1"], ids=["a reader that is gone", "a full disk"])

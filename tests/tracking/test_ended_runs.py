@@ -1,13 +1,18 @@
 """The run of a training after its end, without the training: `test_training_run.py` has the real ones."""
 
+from contextlib import nullcontext
+
 import pandas as pd
+import pytest
 
 from stages.fingerprints import file_md5
 from stages.learners.models import MLP
+from stages.process.locks import process_name
 from stages.tracking import record as records
 from stages.tracking.publish import publish
 from stages.tracking.runs import end_record
-from tests.tracking.conftest import published, training
+from stages.tracking.training_run import training_run
+from tests.tracking.conftest import INFO, PARAMS, TRAINING, published, training
 
 
 def test_with_the_best_weights_the_latest_values_are_those_of_their_epoch(clone):
@@ -38,6 +43,17 @@ def test_of_several_networks_the_epochs_of_all_are_named(clone):
     # Neither a network's number nor the values of one network are those of the model.
     assert "network" not in run["metrics"]
     assert [step for step, _ in run["metrics"]["val_loss"]] == [1, 2, 3]
+
+
+def test_a_training_that_breaks_off_is_failed_with_its_reason(clone, monkeypatch):
+    # What is written down; the process that publishes it has its own tests.
+    monkeypatch.setattr("stages.tracking.training_run.publishing", nullcontext)
+    with pytest.raises(ValueError, match="no more"), training_run(MLP, PARAMS, INFO, TRAINING):
+        raise ValueError("no more")
+    (record,) = records.waiting(process_name())
+    state = records.read(record)
+    assert (state["status"], state["reason"]) == (records.FAILED, "ValueError: no more")
+    assert "model" not in state
 
 
 def test_only_a_finished_run_stands_for_a_model(clone):

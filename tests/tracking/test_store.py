@@ -1,12 +1,16 @@
 """The store that runs go to, and the words for one that takes none."""
 
 import os
+import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import mlflow
 import pytest
 
 from stages.process.errors import UserError
+from stages.tracking.moved_clone import COLUMNS, follow_the_clone
 from stages.tracking.store import connect, store_lock, tracking_uri
 from tests.conftest import copy_of
 from tests.project import client, runs
@@ -65,6 +69,18 @@ def test_a_setting_behind_the_database_is_no_part_of_its_name(monkeypatch, tmp_p
 def files(clone: Path) -> list[Path]:
     # MLflow writes this one beside a champion that it loads, as another test may do meanwhile.
     return sorted(path for path in clone.rglob("mlartifacts/**/*") if path.name != "registered_model_meta")
+
+
+def test_the_store_of_a_copy_finds_its_artifacts_beside_it(reproduced, tmp_path):
+    shutil.copyfile(reproduced.folder / "mlflow.db", tmp_path / "mlflow.db")
+    shutil.copytree(reproduced.folder / "mlartifacts", tmp_path / "mlartifacts")
+    follow_the_clone(tmp_path / "mlflow.db")
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as store:
+        for table, column in COLUMNS:
+            locations = [Path(each) for (each,) in store.execute(f"SELECT {column} FROM {table}")]
+            ours = [each for each in locations if "mlartifacts" in each.parts]
+            assert ours, table
+            assert all(each.is_relative_to(tmp_path) for each in ours)
 
 
 @pytest.mark.long
