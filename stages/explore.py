@@ -14,13 +14,21 @@ import pandas as pd
 from stages.dataset.folders import replaced
 from stages.dataset.prepared import DatasetInfo, Split, load_info, load_split
 from stages.dataset.scaling import scaled
-from stages.exploration.embeddings import COMPONENTS, outliers, principal_components, purity, umap_embedding
+from stages.exploration.embeddings import (
+    COMPONENTS,
+    UMAP_NEIGHBORS,
+    outliers,
+    principal_components,
+    purity,
+    umap_embedding,
+)
 from stages.exploration.figures import draw_class_counts, draw_explained_variance, draw_points
 from stages.exploration.sample import sampled
 from stages.figures import MOST_CLASSES, draw_tiles
 from stages.params.schema import Explore
 from stages.params.views import ExploreParams, load_params
 from stages.paths import EXPLORE
+from stages.process.console import warn
 from stages.tracking.stage import run_stage
 
 IMAGES_PER_CLASS = 12
@@ -93,6 +101,9 @@ def _show_points(folder: Path, images: Split, components: np.ndarray, info: Data
     """Draw the images in the plane, and measure on some of them how well each space separates the classes."""
     names, count = info.class_names, len(images.labels)
     plane = components[:, :2]
+    if plane.shape[1] < 2:
+        # Images of one pixel have one component.
+        plane = np.column_stack([plane, np.zeros(len(plane))])
     title = f"{info.dataset}: two principal components of {count:,} images"
     draw_points(plane, images.labels, names, folder / "pca.png", title, params.seed)
 
@@ -104,7 +115,9 @@ def _show_points(folder: Path, images: Split, components: np.ndarray, info: Data
         f"{components.shape[1]} principal components": components[sample],
         "2 principal components": plane[sample],
     }
-    if params.umap:
+    if params.umap and len(sample) <= UMAP_NEIGHBORS + 1:
+        warn(f"explore: no UMAP of {len(sample)} images: it compares each with {UMAP_NEIGHBORS} others")
+    elif params.umap:
         print(f"explore: UMAP of {len(sample):,} images …", flush=True)
         spaces["UMAP"] = umap_embedding(images.images[sample], params.seed)
         title = f"{info.dataset}: UMAP of {len(sample):,} images"

@@ -2,7 +2,7 @@
 
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -40,7 +40,7 @@ def draw_tiles(
     scale of its own. All of them are on one pair of axes: dozens of axes take seconds.
     """
     count, (height, width) = len(images), images.shape[1:3] if isinstance(images, np.ndarray) else images[0].shape[:2]
-    columns = max(1, min(columns, count))
+    columns, captions = max(1, min(columns, count)), plain(captions)
     rows = max(1, -(-count // columns))
     if any(len(caption) > CAPTION for caption in captions):
         captions = [textwrap.fill(caption, CAPTION) for caption in captions]
@@ -69,6 +69,11 @@ def draw_tiles(
         axis.text(0.5, 0.5, "none", ha="center", va="center", transform=axis.transAxes)
     axis.set_title(title, fontsize=11)
     save(figure, path)
+
+
+def plain(names: Iterable[str]) -> list[str]:
+    """Return the names as Matplotlib writes them as they are: what stands between two "$" is mathematics to it."""
+    return [name.replace("$", r"\$") for name in names]
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -102,7 +102,8 @@ def _names(folder: Path, labels_file: Path, known: np.ndarray) -> list[str]:
         _check_count(labels_file, names)
         return names
     try:
-        names = path.read_text(encoding="utf-8").splitlines()
+        # Some editors begin a file with a mark of its encoding.
+        names = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}\nWrite the class names into it, one in a line.") from None
     if len(names) != len(known) or len({*names}) != len(names) or not all(map(str.strip, names)):

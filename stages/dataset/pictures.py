@@ -15,7 +15,7 @@ import numpy as np
 from stages.dataset.resize import resized
 from stages.params.views import PreprocessParams
 from stages.process.errors import UserError
-from stages.process.provenance import cores
+from stages.process.provenance import cores, leads_into_cache
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -130,8 +130,8 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _check_inside(path: Path, folder: Path) -> None:
-    """Raise `UserError` for a link that leads out of `folder`."""
-    if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+    """Raise `UserError` for a link that leads out of `folder`, unless it is one of DVC's own, into its cache."""
+    if path.is_symlink() and not (path.resolve().is_relative_to(folder.resolve()) or leads_into_cache(path)):
         raise UserError(f"{path}: is a link that leads out of {folder}\nPut a copy in its place.")
 
 

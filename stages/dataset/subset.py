@@ -18,6 +18,13 @@ def subset(training: Split, size: int | None, seed: int) -> Split:
             f"params.yaml: train.random_forest.train_samples: {size} of {available} training images; "
             f"lower it to at most {available - classes}, or null for all"
         )
-    chosen, _ = train_test_split(np.arange(available), train_size=size, stratify=training.labels, random_state=seed)
-    chosen.sort()
+    chosen = np.array([], int)
+    if size >= classes:
+        chosen, _ = train_test_split(np.arange(available), train_size=size, stratify=training.labels, random_state=seed)
+        chosen.sort()
+    if len(np.unique(training.labels[chosen])) < classes:
+        raise UserError(
+            f"params.yaml: train.random_forest.train_samples: {size} of {available} training images leave a class "
+            "without one; raise it, or null for all"
+        )
     return Split(training.images[chosen], training.labels[chosen])

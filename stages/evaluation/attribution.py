@@ -40,8 +40,11 @@ def block_importance(classifier: Classifier, images: np.ndarray, y_true: np.ndar
     `BLOCK` pixels of a small image, the images exchange it at random; everything that the model computes from the
     pixels changes with them. (After Breiman, "Random Forests", 2001.)
     """
-    images, y_true = images[:IMAGES], y_true[:IMAGES]
     random = np.random.default_rng(0)
+    if len(images) > IMAGES:
+        # Own images may be sorted by class.
+        chosen = np.sort(random.choice(len(images), IMAGES, replace=False))
+        images, y_true = images[chosen], y_true[chosen]
     height, width = images.shape[1:3]
     importance = np.zeros((height, width))
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import ConfusionMatrixDisplay
 
-from stages.figures import BLUE, MOST_CLASSES, ORANGE, save
+from stages.figures import BLUE, MOST_CLASSES, ORANGE, plain, save
 from stages.learners.history import by_network
 
 
@@ -18,7 +18,7 @@ def draw_confusion_matrix(matrix: np.ndarray, names: list[str], path: Path, titl
     """
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     figure, axis = plt.subplots(figsize=(6.2, 5.6), layout="constrained")
-    display = ConfusionMatrixDisplay(matrix, display_labels=names)
+    display = ConfusionMatrixDisplay(matrix, display_labels=plain(names))
     display.plot(ax=axis, cmap="Blues", colorbar=False, include_values=False)
     # One looks for the mistakes: beside thousands of right answers they would all be white.
     display.im_.set_data(np.sqrt(share))
@@ -91,7 +91,8 @@ def draw_importance(maps: dict[str, np.ndarray], mean_image: np.ndarray, path: P
     figure, axes = plt.subplots(1, len(maps), figsize=(4.4 * len(maps), 4), squeeze=False, layout="constrained")
     for axis, (name, heat) in zip(axes.flat, maps.items(), strict=True):
         shown = axis.imshow(np.maximum(heat, 0), cmap="viridis", interpolation="nearest")
-        axis.contour(mean_image, levels=3, colors="white", linewidths=0.6)
+        if min(mean_image.shape) > 1:
+            axis.contour(mean_image, levels=3, colors="white", linewidths=0.6)
         axis.set_title(name)
         axis.axis("off")
         figure.colorbar(shown, ax=axis, shrink=0.8)

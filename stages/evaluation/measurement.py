@@ -15,6 +15,9 @@ from stages.learners.models import Model
 from stages.learners.temperature import calibration_words
 from stages.params.schema import Params
 
+# Images that are predicted at once: own data may not fit into memory. A multiple of those of one step.
+PART = 4096
+
 
 @dataclass(frozen=True)
 class Result:
@@ -44,11 +47,11 @@ def measure(
     validation, test = splits["validation"], splits["test"]
     section = getattr(params.train, model.name)
     training = subset(splits["train"], getattr(section, "train_samples", None), params.runtime.seed)
-    # At most as many as there are validation images, and without augmentation.
-    count = len(validation.labels)
-    training = Split(training.images[:count], training.labels[:count])
-    train_right, _ = _right(classifier, training)
-    val_right, val_proba = _right(classifier, validation)
+    # At most as many as there are validation images, without augmentation. Own images may be sorted by class.
+    count, most = len(training.labels), len(validation.labels)
+    chosen = np.sort(np.random.default_rng(0).choice(count, min(count, most), replace=False))
+    train_right, _ = _right(classifier, training, chosen)
+    val_right, val_proba = _right(classifier, validation, np.arange(most))
     seconds = {"predict_1_image_seconds": _seconds_of_one(classifier, test)}
     start = time.perf_counter()
     y_proba = classifier.predict(test.images)
@@ -92,9 +95,11 @@ def _before(classifier: Classifier, validation: Split, test: Split, uncalibrated
     }
 
 
-def _right(classifier: Classifier, split: Split) -> tuple[np.ndarray, np.ndarray]:
-    y_proba = classifier.predict(split.images)
-    return y_proba.argmax(axis=1) == split.labels, y_proba
+def _right(classifier: Classifier, split: Split, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which of the chosen images are right, and their probabilities."""
+    parts = [chosen[start : start + PART] for start in range(0, len(chosen), PART)]
+    y_proba = np.concatenate([classifier.predict(split.images[part]) for part in parts])
+    return y_proba.argmax(axis=1) == split.labels[chosen], y_proba
 
 
 def _seconds_of_one(classifier: Classifier, test: Split) -> float:

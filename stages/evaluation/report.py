@@ -148,4 +148,8 @@ def _figures(folder: Path) -> dict[str, str]:
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a CSV file, none where there is no file."""
-    return pd.read_csv(path).to_dict("records") if path.exists() else []
+    if not path.exists():
+        return []
+    # A class may be called "NA" or "01".
+    empty = {"keep_default_na": False, "na_values": {"silhouette": [""]}}
+    return pd.read_csv(path, dtype={"class": str}, **empty).to_dict("records")

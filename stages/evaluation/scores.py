@@ -38,9 +38,9 @@ def scores(prefix: str, y_true: np.ndarray, y_proba: np.ndarray) -> dict[str, fl
         "accuracy": np.mean(y_pred == y_true),
         "balanced_accuracy": recall[support > 0].mean(),
         "loss": log_loss(y_true, normal, labels=classes),
-        "brier": brier_score_loss(y_true, normal, labels=classes),
+        "brier": brier_score_loss(y_true, normal, labels=classes, scale_by_half=False),
         "ece": expected_calibration_error(y_true, normal),
-        "top2_accuracy": top_k_accuracy_score(y_true, normal, k=2, labels=classes),
+        "top2_accuracy": _among_two(y_true, normal, normalize=True),
         "precision": precision.mean(),
         "recall": recall.mean(),
         "f1": f1.mean(),
@@ -66,7 +66,7 @@ def intervals(prefix: str, y_true: np.ndarray, y_proba: np.ndarray) -> dict[str,
         "f1": f1.mean(axis=1),
     }
     found = {f"{prefix}_{name}": _percentiles(values) for name, values in resampled.items()}
-    among_two = top_k_accuracy_score(y_true, normal, k=2, labels=np.arange(classes), normalize=False)
+    among_two = _among_two(y_true, normal, normalize=False)
     found[f"{prefix}_accuracy"] = wilson(np.sum(y_pred == y_true), count)
     found[f"{prefix}_top2_accuracy"] = wilson(among_two, count)
     return found
@@ -135,6 +135,15 @@ def wilson(successes: int, count: int) -> Interval:
         return 0.0, 1.0
     interval = binomtest(int(successes), int(count)).proportion_ci(CONFIDENCE_LEVEL, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def _among_two(y_true: np.ndarray, normal: np.ndarray, normalize: bool) -> float:
+    """Return the share, or the number, of images whose class is one of the two most probable."""
+    classes = np.arange(normal.shape[1])
+    if len(classes) == 2:
+        # Scikit-learn takes two classes for a problem of another kind, with one column.
+        return 1.0 if normalize else len(y_true)
+    return top_k_accuracy_score(y_true, normal, k=2, labels=classes, normalize=normalize)
 
 
 def _bins(confidence: np.ndarray) -> np.ndarray:

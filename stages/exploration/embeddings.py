@@ -64,7 +64,8 @@ def purity(points: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     nearest = NearestNeighbors(n_neighbors=neighbors + 1).fit(points).kneighbors(points, return_distance=False)[:, 1:]
     return {
         "neighbor_purity": float(np.mean(labels[nearest] == labels[:, None])),
-        "silhouette": float(silhouette_score(points, labels)),
+        # It takes two classes, and one of them with two points.
+        "silhouette": float(silhouette_score(points, labels)) if 1 < len(np.unique(labels)) < len(labels) else np.nan,
     }
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
-from stages.figures import BLUE, GREY, MOST_CLASSES, save
+from stages.figures import BLUE, GREY, MOST_CLASSES, plain, save
 
 
 def draw_class_counts(counts: pd.DataFrame, path: Path, dataset: str) -> None:
@@ -16,7 +16,7 @@ def draw_class_counts(counts: pd.DataFrame, path: Path, dataset: str) -> None:
     size = (10, max(3.2, 0.16 * len(counts)))
     figure, axes = plt.subplots(1, counts.shape[1], figsize=size, sharey=True, layout="constrained")
     for axis, split in zip(axes, counts, strict=True):
-        bars = axis.barh(counts.index, counts[split], color=BLUE)
+        bars = axis.barh(plain(counts.index), counts[split], color=BLUE)
         axis.bar_label(bars, padding=2, fontsize=7)
         axis.set_title(f"{split}: {counts[split].sum():,} images")
         axis.margins(x=0.15)
@@ -56,11 +56,11 @@ def draw_points(points: np.ndarray, labels: np.ndarray, names: list[str], path: 
     together = figure.add_subplot(grid[:, :4])
     together.scatter(*points.T, s=size, c=colors(labels % colors.N), **dots)
     shown = []
-    for label, name in enumerate(names):
+    for label, name in enumerate(plain(names)):
         middle = np.median(points[labels == label], axis=0)
         box = {"fc": "white", "ec": "none", "alpha": 0.7, "pad": 1}
         shown.append(together.annotate(name, middle, ha="center", va="center", weight="bold", bbox=box))
-    for label, name in enumerate(alone):
+    for label, name in enumerate(plain(alone)):
         axis = figure.add_subplot(grid[label // columns, 4 + label % columns])
         own = labels == label
         axis.scatter(*points[~own].T, s=size / 2, color=GREY, **dots)

@@ -12,6 +12,8 @@ def save_history(history: dict[str, list[float]], path: Path) -> None:
     """Write a training's `history`, with a value per epoch for each name, as CSV."""
     epochs = pd.RangeIndex(1, len(history["val_loss"]) + 1, name="epoch")
     path.parent.mkdir(parents=True, exist_ok=True)
+    # DVC may have made the last one a link into its cache.
+    path.unlink(missing_ok=True)
     pd.DataFrame(history, index=epochs).to_csv(path)
 
 

@@ -96,7 +96,7 @@ def train(
         network.set_weights(progress.best_weights)
         kept = progress.best
     if params.batch_norm and params.batch_norm_statistics == "recomputed":
-        recompute_statistics(network, _whole_batches(training.images, params.batch_size), backend.compiled)
+        recompute_statistics(network, _whole_batches(training.images, params.batch_size, seed), backend.compiled)
     return history, kept
 
 
@@ -137,10 +137,14 @@ def _is_over(progress: Progress, params: Network, epochs: int) -> bool:
     return progress.epochs == epochs or (patience is not None and progress.epochs - progress.best >= patience)
 
 
-def _whole_batches(images: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
-    """Yield the images as they are; those that are too few for a last batch are left out, unless it is the only one."""
+def _whole_batches(images: np.ndarray, batch_size: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield the images as they are; those that are too few for a last batch are left out, unless it is the only one.
+
+    In random order: own images may be sorted by class, and a batch is to be like those of the training.
+    """
+    order = np.random.default_rng(seed).permutation(len(images))
     for start in range(0, max(1, len(images) - batch_size + 1), batch_size):
-        yield scaled(images[start : start + batch_size])
+        yield scaled(images[order[start : start + batch_size]])
 
 
 def _not_finite(variables: list[keras.Variable]) -> float:

@@ -6,6 +6,7 @@ The schema only checks: it holds no default, so that editing it cannot change wh
 import difflib
 import itertools
 import math
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -58,6 +59,11 @@ class Data(Section):
             near = difflib.get_close_matches(self.name, names, n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ValueError(f"name: {one_line(self.name, 60)!r} is not allowed; allowed: {' | '.join(names)}{hint}")
+        if not re.fullmatch(r"[\w .+-]+", self.name):
+            raise ValueError(
+                f"name: {one_line(self.name, 60)!r} is not allowed; a name is letters, digits, spaces and . + - _: "
+                "rename the folder"
+            )
         for key in ("size", "channels"):
             if getattr(self, key) is not None and load_dataset(self.name):
                 raise ValueError(f"{key}: must be null for {self.name}, whose images have one size already")

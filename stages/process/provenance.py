@@ -21,6 +21,7 @@ CODE = ("stages",)
 # A diff that git apply takes, whatever the user's settings make of it on the screen.
 PLAIN_DIFF = (
     "--binary", "--no-ext-diff", "--no-textconv", "--no-color", "--no-relative", "--src-prefix=a/", "--dst-prefix=b/",
+    "--unified=3",
 )  # fmt: skip
 
 # As /proc/cpuinfo calls them, and as people do.
@@ -42,6 +43,16 @@ def main_repository() -> Path:
 def cached(md5: str, repository: Path | None = None) -> Path:
     """Return where the cache of the `repository`, by default the user's, has the object with that md5, or would."""
     return Path(_cache_of(repository or main_repository()).oid_to_path(md5))
+
+
+def leads_into_cache(link: Path) -> bool:
+    """Return whether the link is one to the user's cache of DVC, as DVC makes them with `cache.type symlink`."""
+    from dvc.exceptions import DvcException
+
+    try:
+        return link.resolve().is_relative_to(Path(_cache_of(main_repository()).path).resolve())
+    except DvcException:
+        return False
 
 
 @cache

@@ -87,7 +87,9 @@ def _log_figures(run_id: str, figures: Path) -> None:
         (folder / "images").mkdir()
         for key in SIDE_BY_SIDE:
             _add_image(figures / f"{key}.png", key, folder / "images")
-        pairs = pd.read_csv(figures / "confusion_matrix.csv").rename_axis("image").reset_index()
+        # A class may be called "NA" or "01".
+        pairs = pd.read_csv(figures / "confusion_matrix.csv", dtype=str, keep_default_na=False)
+        pairs = pairs.rename_axis("image").reset_index()
         pairs["right"] = pairs["actual"] == pairs["predicted"]
         # MLflow's page groups by the first column and compares the second.
         pairs = pairs[["image", "predicted", "actual", "right"]]

@@ -2,6 +2,8 @@
 
 import gzip
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,10 @@ from PIL import Image
 
 from stages.dataset.catalogue import SETS
 from stages.dataset.own import read_own
+from stages.fingerprints import file_md5
 from stages.params.views import PreprocessParams
 from stages.process.errors import UserError
+from stages.process.provenance import cached
 
 RANDOM = np.random.default_rng(0)
 
@@ -110,14 +114,21 @@ def test_a_camera_held_upright_is_turned(mine):
 
 
 @pytest.mark.parametrize(
-    ("how", "expected"), [("pad", [0, 99, 99, 0]), ("crop", [99, 99, 99, 99]), ("stretch", [99, 99, 99, 99])]
+    ("how", "expected", "above"),
+    [("pad", [0, 99, 99, 0], 0), ("crop", [99, 99, 99, 99], 99), ("stretch", [99, 99, 99, 99], 0)],
 )
-def test_pictures_of_any_size_become_one(mine, how, expected):
-    for number, size in enumerate(((8, 4), (40, 20))):
-        draw(mine / "train/cat" / f"{number}.png", np.full(size, 99, np.uint8))
+def test_pictures_of_any_size_become_one(mine, how, expected, above):
+    for number, size in enumerate(((16, 8), (40, 20))):
+        picture = np.full(size, 99, np.uint8)
+        # The upper and the lower quarter, which are cut off.
+        picture[: size[0] // 4] = picture[-size[0] // 4 :] = 0
+        draw(mine / "train/cat" / f"{number}.png", picture)
     own = read_own("mine", params(size=[4, 4], resize=how))
     assert own.train.shape == (6, 4, 4)
-    assert own.train[[0]][0, 2].tolist() == expected
+    made = own.train[[0]][0].astype(int)
+    # Near an edge the resampling mixes a little.
+    np.testing.assert_allclose(made[2], expected, atol=20)
+    assert made[0, 1] == pytest.approx(above, abs=20)
     assert "Set data.size in params.yaml" in refusal()
 
 
@@ -171,6 +182,19 @@ def bomb(path: Path) -> None:
     Image.new("1", (20_000, 20_000)).save(path)
 
 
+def test_pictures_that_dvc_keeps_as_links_into_its_cache_are_read(mine):
+    subprocess.run((sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm"), check=True)
+    picture = mine / "train/cat/2.png"
+    kept = cached(file_md5(picture))
+    kept.parent.mkdir(parents=True)
+    picture.rename(kept)
+    picture.symlink_to(kept)
+    assert read_own("mine", params()).train[range(4)][:, 0, 0].tolist() == [2, 102, 10, 110]
+    picture.unlink()
+    picture.symlink_to("/etc/hostname")
+    assert "train/cat/2.png: is a link that leads out of data/sets/mine" in refusal()
+
+
 @pytest.mark.parametrize("bad", BAD)
 def test_what_is_no_data_set_is_named_with_a_remedy(mine, bad):
     damage, reason = BAD[bad]
@@ -193,17 +217,18 @@ def arrays(tmp_path, monkeypatch) -> Path:
     return SETS / "mine"
 
 
-@pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_idx_files_are_a_data_set_whatever_stands_before_their_names(arrays, suffix):
-    for split in ("train", "test"):
+@pytest.mark.parametrize(("suffix", "test"), [("", "test"), (".gz", "t10k")])
+def test_idx_files_are_a_data_set_whatever_stands_before_their_names(arrays, suffix, test):
+    for split in ("train", test):
         write_idx(arrays / f"emnist-{split}-images-idx3-ubyte{suffix}", IMAGES)
         write_idx(arrays / f"emnist-{split}-labels-idx1-ubyte{suffix}", LABELS)
     own = read_own("mine", params())
     assert own.class_names == ["1", "2"]
     assert own.train.labels.tolist() == [0, 1, 0, 1, 0, 1]
     np.testing.assert_array_equal(own.test[range(6)], IMAGES)
-    (arrays / "classes.txt").write_text("a\nb\n")
-    assert read_own("mine", params()).class_names == ["a", "b"]
+    for encoding in ("utf-8", "utf-8-sig"):
+        (arrays / "classes.txt").write_text("a\nb\n", encoding=encoding)
+        assert read_own("mine", params()).class_names == ["a", "b"]
     (arrays / "classes.txt").write_text("a\n")
     assert "classes.txt: 1 lines for the 2 classes" in refusal()
 
@@ -214,6 +239,30 @@ def test_numpy_arrays_in_colour_are_a_data_set(arrays):
     own = read_own("mine", params(size=[3, 3]))
     assert own.train[range(6)].shape == own.train.shape == (6, 3, 3, 3)
     assert own.test is None
+    with pytest.raises(UserError, match="train_images.npy: has 3 .*, and data.channels is 1 in params.yaml"):
+        read_own("mine", params(channels=1))
+
+
+def test_arrays_may_lie_elsewhere(arrays, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    for kind, values in (("images", IMAGES), ("labels", LABELS)):
+        np.save(tmp_path / "elsewhere" / f"{kind}.npy", values)
+        (arrays / f"train_{kind}.npy").symlink_to(tmp_path / "elsewhere" / f"{kind}.npy")
+    np.testing.assert_array_equal(read_own("mine", params()).train[range(6)], IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        (LABELS[:4] + 1, "test_labels.npy: label 3 is of no training image"),
+        (np.ones(4, int), "test_labels.npy: no image of class 2"),
+    ],
+)
+def test_test_images_are_of_the_classes_of_the_training_images(arrays, labels, reason):
+    for split, of_split in (("train", LABELS), ("test", labels)):
+        np.save(arrays / f"{split}_images.npy", IMAGES[: len(of_split)])
+        np.save(arrays / f"{split}_labels.npy", of_split)
+    assert reason in refusal()
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,13 @@ def test_all_are_all(size):
     assert subset(ALL, size, seed=0) is ALL
 
 
+@pytest.mark.parametrize(("counts", "size"), [([40, 40, 40], 2), ([980, 20], 20)])
+def test_a_size_that_leaves_a_class_out_is_refused(counts, size):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    with pytest.raises(UserError, match=f"train_samples: {size} of .* training images leave a class without one"):
+        subset(Split(np.zeros((len(labels), 2, 2), np.uint8), labels), size, seed=0)
+
+
 def test_more_than_there_are_is_refused():
     with pytest.raises(UserError, match=r"train_samples: 998 of 1000 training images; lower it to at most 997"):
         subset(ALL, 998, seed=0)

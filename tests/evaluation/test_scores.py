@@ -36,6 +36,17 @@ def test_scores_are_what_one_works_out_by_hand():
     assert found["test_f1"] == pytest.approx((1 / 2 + 4 / 5 + 0) / 3)
 
 
+def test_two_classes_are_scored_as_more_are():
+    labels, probabilities = np.array([0, 1, 1, 0]), np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
+    found, between = scores("test", labels, probabilities), intervals("test", labels, probabilities)
+    assert found["test_accuracy"] == 3 / 4
+    assert found["test_top2_accuracy"] == 1
+    # The sum over both classes, as of more.
+    assert found["test_brier"] == pytest.approx(2 * (0.1**2 + 0.2**2 + 0.6**2 + 0.3**2) / 4)
+    assert between["test_brier"][0] < found["test_brier"] < between["test_brier"][1]
+    assert between["test_top2_accuracy"][1] == 1
+
+
 def test_balanced_accuracy_is_that_of_scikit_learn():
     # One class has nine images, another one, and the third none.
     labels, predicted = np.array([0] * 9 + [1]), np.array([0] * 8 + [1, 0])

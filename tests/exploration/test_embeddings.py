@@ -27,6 +27,11 @@ def test_purity_is_1_for_classes_apart_and_chance_for_noise():
     assert noise["silhouette"] < 0.1
 
 
+def test_of_one_class_or_of_one_point_for_each_there_is_no_silhouette():
+    for labels in (np.zeros(3, int), np.arange(3)):
+        assert np.isnan(purity(RANDOM.random((3, 2)), labels)["silhouette"])
+
+
 # Numba compiles for half a minute on a slow machine.
 @pytest.mark.long
 def test_umap_keeps_classes_apart_and_is_a_function_of_the_seed():

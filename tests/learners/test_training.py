@@ -104,7 +104,7 @@ def test_early_stopping_stops_and_best_weights_are_kept():
     )  # fmt: skip
     losses = history["val_loss"]
     assert len(losses) < 60
-    assert kept == np.argmin(losses) + 1 == len(losses) - 2
+    assert kept == [np.argmin(losses) + 1] == [len(losses) - 2]
     loss, _ = model.evaluate(scaled(VALIDATION.images), VALIDATION.labels, verbose=0)
     assert loss == pytest.approx(min(losses), rel=1e-5)
 
@@ -134,7 +134,8 @@ def test_recomputed_statistics_are_those_of_the_images_as_they_are(tmp_path, bat
     for a, b in zip(model.trainable_variables, moving.trainable_variables, strict=True):
         np.testing.assert_array_equal(a, b)
 
-    used = scaled(TRAINING.images)[: batches * batch_size].reshape(batches, -1, 16)
+    order = np.random.default_rng(0).permutation(150)
+    used = scaled(TRAINING.images)[order][: batches * batch_size].reshape(batches, -1, 16)
     first, second = (layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization))
     kernels = [np.asarray(layer.kernel) for layer in model.layers if isinstance(layer, keras.layers.Dense)]
     inputs = used @ kernels[0]
@@ -148,6 +149,22 @@ def test_recomputed_statistics_are_those_of_the_images_as_they_are(tmp_path, bat
     # The file has the layer as it was.
     save_keras(model, tmp_path / "model.keras")
     assert load_keras(tmp_path / "model.keras").layers[2].momentum == moving.layers[2].momentum
+
+
+def test_recomputed_statistics_are_those_of_batches_with_all_classes_also_where_images_are_sorted_by_class():
+    order = np.argsort(TRAINING.labels, kind="stable")
+    params = section(
+        "mlp", hidden_units=[8], epochs=4, min_steps=None, batch_size=16, batch_norm_statistics="recomputed"
+    )
+    keras.utils.set_random_seed(0)
+    network = build_mlp(params, 4, 4, 3)
+    by_class = Split(TRAINING.images[order], TRAINING.labels[order])
+    train_networks("mlp", network, params, by_class, VALIDATION, seed=0, on_epoch=lambda *_: None)
+    first = next(layer for layer in network.layers if isinstance(layer, keras.layers.Dense))
+    normalization = next(layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization))
+    inputs = scaled(TRAINING.images).reshape(150, -1) @ np.asarray(first.kernel)
+    # Within a class they vary by a fraction of it.
+    np.testing.assert_allclose(normalization.moving_variance, inputs.var(axis=0), rtol=0.25)
 
 
 @pytest.mark.parametrize(

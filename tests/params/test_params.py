@@ -145,5 +145,12 @@ def test_the_schema_has_no_default_values():
             assert field.is_required() or section is schema.Accuracies, f"{section.__name__}.{name}"
 
 
+@pytest.mark.parametrize("name", ["pets:v2", "bob's", "a,b"])
+def test_a_name_that_others_would_not_take_is_refused(params_file, name):
+    (params_file.parent / "data/sets" / name).mkdir()
+    edit(params_file, "  name: mnist", f'  name: "{name}"')
+    assert "is not allowed; a name is letters, digits, spaces and . + - _: rename the folder" in refusal(params_file)
+
+
 def test_evaluate_sees_the_whole_file(params_file):
     assert load_params(EvaluateParams).params.data.name == "mnist"

@@ -23,7 +23,7 @@ def test_the_diff_has_the_code_and_nothing_that_git_does_not_know_elsewhere(chec
     before = objects(checked_out)
     # People's settings for reading diffs must not reach the one that is kept.
     settings = checked_out.folder / ".git/test-settings"
-    settings.write_text("[diff]\n noprefix = true\n external = false\n[color]\n ui = always\n")
+    settings.write_text("[diff]\n noprefix = true\n external = false\n context = 0\n[color]\n ui = always\n")
     checked_out.run(*FOREST, GIT_CONFIG_GLOBAL=str(settings))
     assert objects(checked_out) == before
     (run,) = runs(checked_out)["random-forest"]
