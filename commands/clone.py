@@ -1,5 +1,6 @@
 """The state of a run, or of the workspace, in a folder of its own: what `mnist checkout` and `mnist verify` share."""
 
+import glob
 import re
 import shutil
 from pathlib import Path
@@ -81,13 +82,18 @@ def set_up_dvc(folder: Path) -> None:
         shutil.copy2(settings, folder / ".dvc")
     if run_dvc("cache", "dir", "--quiet", "--local", project_dvc().cache.local_cache_dir, folder=folder):
         raise UserError("dvc cache failed; its messages are above")
-    kept = SETS / f"{read_yaml(folder / PARAMS)['data']['name']}.dvc"
+    name = str(read_yaml(folder / PARAMS)["data"]["name"])
+    # DVC keeps it as a whole, or parts of it.
+    kept = [*(folder / SETS).glob(f"{glob.escape(name)}.dvc"), *(folder / SETS / name).rglob("*.dvc")]
+    files = [str(file.relative_to(folder)) for file in kept if file.is_file()]
     if (
-        (folder / kept).exists()
-        and run_dvc("checkout", "--quiet", str(kept), folder=folder, quiet=True)
-        and run_dvc("pull", "--quiet", str(kept), folder=folder)
+        files
+        and run_dvc("checkout", "--quiet", *files, folder=folder, quiet=True)
+        and run_dvc("pull", "--quiet", *files, folder=folder)
     ):
-        raise UserError(f"{kept}: DVC has its data set neither in the cache nor in the remote; its messages are above")
+        raise UserError(
+            f"{files[0]}: DVC has its data set neither in the cache nor in the remote; its messages are above"
+        )
 
 
 def output_md5(path: Path) -> str:

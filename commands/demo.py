@@ -14,6 +14,7 @@ import psutil
 
 from commands.serving import add_options, bound_socket, has_browser, listen
 from stages.dataset.prepared import DatasetInfo, load_info
+from stages.process.provenance import main_repository
 
 COMMAND = "uv run mnist demo"
 # Requests at the same time; one more gets the answer 503.
@@ -34,6 +35,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Serve until Ctrl-C; raises `UserError` for a port in use, before the models are loaded."""
+    os.chdir(main_repository())
     with bound_socket(arguments.host, arguments.port, COMMAND) as bound:
         info = load_info()
         print(f"Loading the models of {info.dataset} …", flush=True)

@@ -17,7 +17,11 @@ from stages.paths import METRICS, PARAMS
 from stages.process.errors import UserError, one_line
 
 RECIPES = Path("recipes")
+# How Git lists a repository within this one, of which a clone has an empty folder.
+SUBMODULE = "160000"
 # Of a recipe or a sweep: the name of an experiment of DVC begins with it, and a folder has it.
+# What Hydra's grammar takes for a text without quotes, of which it makes no number, truth value or null.
+PLAIN = r"(?!(?:null|true|false|inf|nan)$)[A-Za-z][A-Za-z0-9_-]*"
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}"
 
 
@@ -61,11 +65,12 @@ def set_params(params: dict[str, Any]) -> list[str]:
 
 def check_tracked(name: str) -> None:
     """Raise `UserError` for a data set that the copy of the repository, in which the experiment runs, would lack."""
-    folder = SETS / name
-    if not git("ls-files", "--", folder.as_posix()) and not folder.with_name(f"{name}.dvc").exists():
+    folder = (SETS / name).as_posix()
+    tracked = git("ls-files", "--stage", "--", folder, f"{folder}.dvc").splitlines()
+    if not tracked or tracked[0].startswith(SUBMODULE):
         raise UserError(
-            f"{folder}: neither Git nor DVC tracks it, so an experiment would not have it\n"
-            f"uv run dvc add {folder} keeps it in DVC."
+            f"{folder}: neither Git nor DVC tracks it, so a copy of the repository would not have it\n"
+            f"uv run dvc add {folder} && git add {folder}.dvc {SETS}/.gitignore keeps it in DVC."
         )
 
 
@@ -147,9 +152,12 @@ def value_at(content: Any, key: str) -> Any:
 
 
 def _hydra(value: Any) -> str:
-    """Return `value` as the override grammar of --set-param spells it: JSON without quotes around plain words."""
+    """Return `value` as the override grammar of --set-param spells it: JSON, with plain words as they are."""
     if isinstance(value, dict):
         return "{" + ",".join(f"{key}:{_hydra(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(_hydra, value)) + "]"
+    if isinstance(value, str) and not re.fullmatch(PLAIN, value):
+        # A backslash is one but before a quote; a name has neither.
+        return "'" + value.replace("'", r"\'") + "'"
     return value if isinstance(value, str) else json.dumps(value)

@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> None:
     _print_table(summary, len(seeds))
     print(f"Every value: {file}", flush=True)
     try:
-        recorded = record_repeats(prefix, list(seeds), summary)
+        recorded = record_repeats(prefix, list(seeds), summary, model_md5([*experiments][-1], ALL_MODELS[0].file))
     except Exception as error:
         warn(f"MLflow did not take mean and standard deviation: {one_line(error)}")
         return

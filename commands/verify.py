@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from commands.clone import check_out_code, find_run, output_md5, set_up_dvc
 from commands.dvc_console import run_dvc
-from commands.experiments import RECIPES, recipe_params
+from commands.experiments import RECIPES, check_experiment, recipe_params
 from stages.learners.models import ALL_MODELS, Model
-from stages.params.views import EvaluateParams, check_params, edit_file, load_params
+from stages.params.views import EvaluateParams, edit_file, load_params
 from stages.paths import LOCK, PARAMS, PREPARED
 from stages.process.errors import UserError, one_line
 from stages.process.provenance import cached, cores, git_state, main_repository, processor
@@ -53,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
         else:
             params = {} if arguments.recipe is None else recipe_params(arguments.recipe)
             recorded = _md5_of_lock() if arguments.recipe is None else _md5_of_recipe(arguments.recipe)
-            check_params(params)
+            check_experiment(params)
             tags, diff = git_state()
             if not tags:
                 raise UserError("there is no commit here to make a clone of\nCommit first: git commit")
@@ -71,7 +72,7 @@ def _md5_of_lock() -> dict[str, str]:
         stages = YAML(typ="safe").load(LOCK.read_text(encoding="utf-8"))["stages"]
         order = YAML(typ="safe").load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
         return {out["path"]: out["md5"] for stage in order for out in stages[stage]["outs"]}
-    except (OSError, KeyError, TypeError) as error:
+    except (OSError, KeyError, TypeError, YAMLError) as error:
         raise UserError(f"{LOCK}: does not record every stage ({one_line(error)})\nRun: dvc repro") from None
 
 

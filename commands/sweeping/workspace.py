@@ -7,6 +7,7 @@ import json
 import re
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -49,11 +50,15 @@ def mend_workspace(clone: Path) -> None:
         warn(f"DVC was killed while it started a trial, and the workspace is not what it was ({error}): git stash list")
 
 
-def _put_back(clone: Path, before: dict[str, str], now: dict[str, str]) -> None:
-    if now["commit"] != before["commit"] or (now["branch"], now["stash"]) == (before["branch"], before["stash"]):
+def _put_back(clone: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    if now["commit"] != before["commit"]:
+        return
+    # Where HEAD was detached before and there was no edit, only DVC's own edit tells.
+    edited = before["branch"] == DETACHED and not before.get("edited") and now["edited"]
+    if (now["branch"], now["stash"]) == (before["branch"], before["stash"]) and not edited:
         return
     git("stash", "push", "--quiet", "--message", LEFT, clone=clone)
-    if now["branch"] == DETACHED:
+    if now["branch"] == DETACHED != before["branch"]:
         git("symbolic-ref", DETACHED, before["branch"], clone=clone)
     if now["stash"] not in ("", before["stash"]):
         place = git("stash", "list", "--format=%H", clone=clone).split().index(now["stash"])
@@ -86,10 +91,11 @@ def _git_is_at_work(clone: Path) -> bool:
     return False
 
 
-def _state(clone: Path) -> dict[str, str]:
-    """Return the branch, its commit, and the latest of Git's stash, "" where it is empty."""
+def _state(clone: Path) -> dict[str, Any]:
+    """Return the branch, its commit, the latest of Git's stash, "" where it is empty, and whether files are edited."""
     return {
         "branch": git("rev-parse", "--symbolic-full-name", DETACHED, clone=clone),
         "commit": git("rev-parse", DETACHED, clone=clone),
         "stash": git("for-each-ref", "--format=%(objectname)", "refs/stash", clone=clone),
+        "edited": bool(git("status", "--porcelain", "--untracked-files=no", clone=clone)),
     }

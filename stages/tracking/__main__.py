@@ -32,6 +32,7 @@ def main() -> None:
     load_mlflow()
     from stages.tracking.publish import publish_all
 
+    evaluated: set[tuple[str, str]] = set()
     failures, again, over = 0, 0.0, False
     # At the end it tries twice.
     while not over or failures == 1:
@@ -42,7 +43,7 @@ def main() -> None:
         if not over and time.monotonic() < again:
             continue
         try:
-            publish_all(waiting(stage))
+            publish_all(waiting(stage), evaluated)
             failures = 0
         except Exception as error:
             again = time.monotonic() + AGAIN_SECONDS

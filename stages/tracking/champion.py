@@ -55,8 +55,9 @@ def _best_run(client: Any, data_md5: str) -> Any:
     repeats = f"{finished} AND {of_no_experiment} AND tags.`{REPEAT_OF}` IS NOT NULL"
     better = f"{repeats} AND metrics.val_accuracy > {above}"
     for repeat in search_runs(better, *order):
-        run = client.get_run(repeat.data.tags[REPEAT_OF])
-        if run.data.tags.get(GATE) == "passed":
+        # A run that somebody has deleted is none.
+        run = first_run(f"attributes.run_id = '{repeat.data.tags[REPEAT_OF]}' AND tags.`{GATE}` = 'passed'")
+        if run:
             return run
     return best
 

@@ -40,13 +40,15 @@ class _Published:
 _published: dict[Path, _Published] = {}
 
 
-def publish_all(found: list[Path]) -> list[Path]:
+def publish_all(found: list[Path], evaluated: set[tuple[str, str]] | None = None) -> list[Path]:
     """Publish the records, in this order, choose the champions of the evaluated data, and return those that changed.
 
-    Raises what MLflow raises: at once where it cannot be reached; where it refuses a record, the first refusal, once
-    all others are published.
+    `evaluated` has the data sets, by name and md5, that are still without a choice: a caller that tries again gives it
+    again. Raises what MLflow raises: at once where it cannot be reached; where it refuses a record, the first refusal,
+    once all others are published.
     """
-    changed, evaluated, refusals = [], set(), []
+    evaluated = set() if evaluated is None else evaluated
+    changed, refusals = [], []
     for record in found:
         state = records.read(record)
         try:
@@ -59,8 +61,9 @@ def publish_all(found: list[Path]) -> list[Path]:
             if getattr(error, "get_http_status_code", int)() >= 500:
                 raise
             refusals.append(error)
-    for dataset, data_md5 in sorted(evaluated):
-        choose_champion(dataset, data_md5)
+    for each in sorted(evaluated):
+        choose_champion(*each)
+        evaluated.remove(each)
     if refusals:
         raise refusals[0]
     return changed

@@ -428,16 +428,22 @@ def test_a_bad_upload_is_refused_in_words(client: TestClient, name: str):
             assert "Traceback" not in error
 
 
-def test_a_body_without_a_length_is_cut_off(client: TestClient):
-    sent = 0
+def test_a_body_without_a_length_is_refused_before_its_end(url: str):
+    address = urlsplit(url)
+    with socket.create_connection((address.hostname, address.port), timeout=10) as endless:
+        endless.sendall(b"POST /predict/picture HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(9):
+            endless.sendall(b"f4240\r\n" + bytes(1_000_000) + b"\r\n")
+        # Its end does not come.
+        assert b" 413 " in endless.recv(1000).partition(b"\r\n")[0]
 
-    def endless() -> Iterator[bytes]:
-        nonlocal sent
-        while sent < 100_000_000:
-            sent += 100_000
-            yield bytes(100_000)
 
-    assert client.post("/predict/picture", content=endless()).status_code == 413
+def test_a_body_that_does_not_come_to_its_end_is_given_up(url: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("commands.demo_app.PATIENCE", 0.3)
+    address = urlsplit(url)
+    with socket.create_connection((address.hostname, address.port), timeout=10) as slow:
+        slow.sendall(b"POST /predict/test HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n1")
+        assert b" 408 " in slow.recv(1000).partition(b"\r\n")[0]
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "169.254.169.254", ""])
@@ -595,7 +601,8 @@ def test_ctrl_c_ends_it_at_once_with_exit_code_0(request: pytest.FixtureRequest,
             began = time.monotonic()
             server.send_signal(signal.SIGINT)
             rest = server.communicate(timeout=30)[0]
-        assert time.monotonic() - began < 2
+        # An upload may take 20 seconds.
+        assert time.monotonic() - began < 10
         assert server.returncode == 0
         assert rest.strip() == ""
     finally:
@@ -614,6 +621,17 @@ def test_a_port_that_is_taken_is_named_before_anything_is_loaded(tmp_path: Path)
     for host in ("nowhere.invalid", "192.0.2.1"):
         with pytest.raises(UserError, match=f"{host}:8000 cannot be used .*uv run mnist demo --host 127.0.0.1"):
             run(Namespace(host=host, port=8000, no_browser=True))
+
+
+def test_it_may_be_called_in_any_folder_of_the_project(reproduced: Clone, tmp_path: Path):
+    shutil.copytree(reproduced.folder / "data/prepared", tmp_path / "data/prepared")
+    (tmp_path / ".dvc").mkdir()
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copyfile(reproduced.folder / name, tmp_path / name)
+    shutil.copytree(reproduced.folder / "data/sets", tmp_path / "data/sets")
+    (tmp_path / "docs").mkdir()
+    with chdir(tmp_path / "docs"), pytest.raises(UserError, match="models/mlp.keras: missing"):
+        run(Namespace(host="127.0.0.1", port=free_port(), no_browser=True))
 
 
 def test_missing_data_and_models_are_named(tmp_path: Path):

@@ -5,11 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from ruamel.yaml import YAML
 
-from commands.experiments import recipe_params, recipes
+from commands.experiments import check_tracked, recipe_params, recipes, set_params
 from stages.params.schema import Params
 from stages.params.views import set_values
+from stages.process.errors import UserError
 from tests.conftest import PROJECT, Clone
 from tests.project import measured_by, metrics, runs
 
@@ -34,6 +36,32 @@ def test_a_recipe_says_what_it_is_and_fits_the_schema(name):
 def test_the_published_recipes_are_there():
     published = {"poster-2018", "slides-mlp", "notes-2023", "lecture-2019", "blog-mlp", "slides-cnn", "blog-forest"}
     assert published | {"keras-example", "fast", "accurate", "record", "fashion-mnist", "digits"} == set(recipes())
+
+
+@pytest.mark.parametrize(
+    "value", ["Blätter", "2024", "1e3", "true", "nan", "two words", "no.1", "pad", [8, "x"], {"a": "1"}]
+)
+def test_every_value_reaches_params_as_it_is(value):
+    (argument,) = set_params({"data.name": value})[1:]
+    (override,) = OverridesParser.create().parse_overrides([argument])
+    assert override.value() == value
+
+
+@pytest.mark.parametrize("added", ["nothing", "git add", "a submodule"])
+def test_a_data_set_that_a_copy_would_lack_is_refused(clone, monkeypatch, added):
+    monkeypatch.chdir(clone.folder)
+    Path("data/sets/pets").mkdir()
+    Path("data/sets/pets.dvc").touch()
+    if added == "git add":
+        clone.run("git", "add", "data/sets/pets.dvc")
+        check_tracked("pets")
+        return
+    if added == "a submodule":
+        Path("data/sets/pets.dvc").unlink()
+        head = clone.run("git", "rev-parse", "HEAD").stdout.strip()
+        clone.run("git", "update-index", "--add", "--cacheinfo", f"160000,{head},data/sets/pets")
+    with pytest.raises(UserError, match="uv run dvc add data/sets/pets && git add data/sets/pets.dvc"):
+        check_tracked("pets")
 
 
 def test_an_unknown_recipe_is_refused_with_the_names(checked_out):

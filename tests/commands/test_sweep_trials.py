@@ -8,6 +8,7 @@ import mlflow
 import pytest
 from ruamel.yaml import YAML
 
+from commands.sweeping.workspace import mend_workspace, note_workspace
 from tests.conftest import Clone
 from tests.project import client, locked, processes_in, runs, wait_until
 from tests.servers import free_port, mlflow_server
@@ -262,3 +263,19 @@ def test_a_sweep_that_is_interrupted_says_what_remains(checked_out):
     )
     # DVC has cleaned up behind its stage.
     assert not [*(checked_out.folder / ".dvc/tmp/exps/standalone").glob("tmp*")]
+
+
+def test_what_a_killed_dvc_has_left_on_a_detached_head_is_put_into_the_stash(clone):
+    clone.run("git", "checkout", "--quiet", "--detach")
+    before = (clone.folder / "params.yaml").read_text()
+    note_workspace(clone.folder)
+    clone.set_params({"runtime.seed": 7})
+    mend_workspace(clone.folder)
+    assert (clone.folder / "params.yaml").read_text() == before
+    assert "runtime.seed" not in clone.run("git", "status", "--porcelain").stdout
+    assert "+  seed: 7" in clone.run("git", "stash", "show", "--patch").stdout
+    # The user's own edits, of before, stay.
+    clone.set_params({"runtime.seed": 8})
+    note_workspace(clone.folder)
+    mend_workspace(clone.folder)
+    assert "seed: 8" in (clone.folder / "params.yaml").read_text()

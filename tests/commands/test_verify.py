@@ -36,6 +36,8 @@ def short(clone: Clone) -> Clone:
 def test_the_same_bytes_are_said_and_other_ones_are_an_error(short):
     done = short.run("mnist", "verify")
     assert "same bytes: all 2 outputs (recorded on: unknown" in done.stdout
+    # Not because Git has the outputs too.
+    assert "Running stage 'evaluate'" in done.stdout
     assert short.run("git", "status", "--porcelain").stdout == ""
     assert not (short.folder / "mlflow.db").exists()
 
@@ -48,6 +50,13 @@ def test_the_same_bytes_are_said_and_other_ones_are_an_error(short):
     assert f"DIFFERS  {'f' * 32}  reports/first.txt (here {first})" in done.stdout
     assert "error: reports/first.txt is the first output that differs" in done.stdout
     assert "made again on: " in done.stdout
+
+
+def test_edits_that_are_not_committed_count(short):
+    (short.folder / "make.py").write_text(MAKE.replace("always the same", "edited"))
+    done = short.run("mnist", "verify", check=False)
+    assert done.returncode == 1
+    assert "reports/second.txt is the first output that differs" in done.stdout
 
 
 def test_a_data_set_that_dvc_keeps_is_brought_from_the_cache(short):
@@ -82,6 +91,12 @@ def test_a_recipe_is_compared_with_the_file_beside_it(short):
 
 
 def test_mistakes_are_said_in_a_line_or_two(short):
+    lock = short.folder / "dvc.lock"
+    lock.write_text(f"<<<<<<< ours\n{lock.read_text()}=======\n>>>>>>> theirs\n")
+    done = short.run("mnist", "verify", check=False)
+    assert done.returncode == 1
+    assert "error: dvc.lock: does not record every stage" in done.stdout
+    assert "Traceback" not in done.stdout
     (short.folder / "dvc.lock").unlink()
     for arguments, said in ((("--recipe", "none"), "no such recipe"), (("0123",), "run 0123"), ((), "dvc.lock: ")):
         done = short.run("mnist", "verify", *arguments, check=False)

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from stages.dataset.prepared import save_info
+from stages.fingerprints import folder_md5
 from stages.learners.models import CNN, MLP
 from stages.paths import METRICS, PREPARED
+from stages.tracking.champion import choose_champion
 from stages.tracking.identity import latest_runs
 from stages.tracking.publish import publish_all
 from stages.tracking.store import connect
@@ -69,6 +71,29 @@ def test_a_model_that_misses_its_minimum_loses_the_alias_until_it_meets_it_again
     METRICS.write_text(json.dumps({MLP.name: values(0.9)}))
     publish_all([evaluation()])
     assert registry.get_model_version_by_alias("digits", "champion").run_id == run.info.run_id
+
+
+def test_a_choice_that_failed_is_made_at_the_next_try(clone, monkeypatch):
+    evaluated = set()
+    with monkeypatch.context() as broken:
+        broken.setattr("stages.tracking.publish.choose_champion", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            publish_all([training(), evaluation()], evaluated)
+    publish_all([], evaluated)
+    assert connect().MlflowClient().get_model_version_by_alias("digits", "champion")
+    assert not evaluated
+
+
+def test_a_deleted_run_is_no_champion(clone):
+    publish_all([training(), evaluation()])
+    registry = connect().MlflowClient()
+    copied = replace(INFO, requested="copied", dataset="copied")
+    save_info(PREPARED, copied)
+    publish_all([training(info=copied), evaluation(info=copied)])
+    registry.delete_run(registry.get_model_version_by_alias("copied", "champion").run_id)
+    choose_champion("copied", folder_md5(PREPARED))
+    with pytest.raises(mlflow.exceptions.MlflowException):
+        registry.get_model_version_by_alias("copied", "champion")
 
 
 def test_the_same_images_under_another_name_have_a_champion_of_their_own(clone):
