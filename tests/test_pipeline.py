@@ -41,6 +41,32 @@ def test_a_second_repro_does_nothing(reproduced):
     assert reproduced.run("git", "status", "--porcelain").stdout == ""
 
 
+# A stage during which somebody edits params.yaml.
+EDITED = """
+import sys
+from pathlib import Path
+from stages.params.views import PreprocessParams, edit_file, load_params
+from stages.tracking.stage import run_stage
+
+key = sys.argv.pop()
+
+def main():
+    load_params(PreprocessParams)
+    edit_file(Path("params.yaml"), {key: 7})
+
+run_stage(main, None)
+"""
+
+
+@pytest.mark.parametrize(("key", "own"), [("preprocess.seed", True), ("runtime.seed", False)])
+def test_values_that_are_edited_while_a_stage_runs_are_not_recorded_for_what_it_made(clone, key, own):
+    (clone.folder / "edited.py").write_text(EDITED)
+    done = clone.run("python", "edited.py", key, check=False, PYTHONPATH=str(clone.folder))
+    assert done.returncode == own
+    assert ("error: params.yaml: preprocess was edited while this ran" in done.stdout) == own
+    assert "Traceback" not in done.stdout
+
+
 def test_every_report_is_there(reproduced):
     reports = reproduced.folder / "reports"
     for model in MODELS:

@@ -20,6 +20,7 @@ import numpy as np
 
 from stages.fingerprints import file_md5, folder_md5, versions
 from stages.learners.models import Model
+from stages.params.views import check_unchanged
 from stages.paths import PREPARED
 from stages.process.console import warn
 from stages.process.errors import UserError
@@ -140,7 +141,8 @@ def remove_checkpoint(path: Path) -> None:
 def checkpointed(model: Model, params: dict[str, Any], device: str) -> Iterator[Path]:
     """Yield the file of this training, and remove it at the end, from which on DVC alone keeps the model.
 
-    It goes at a `UserError` too: from there the training would only fail again. An interrupted training finds it.
+    It goes at a `UserError` too: from there the training would only fail again. An interrupted training finds it, and
+    one whose params were edited meanwhile, which raises `UserError`, once they are as they were.
     """
     path = checkpoint_path(model, params, device)
     try:
@@ -148,6 +150,7 @@ def checkpointed(model: Model, params: dict[str, Any], device: str) -> Iterator[
     except UserError:
         remove_checkpoint(path)
         raise
+    check_unchanged()
     remove_checkpoint(path)
 
 

@@ -77,14 +77,43 @@ class EvaluateParams:
 View = TypeVar("View")
 
 
+# What this process has read of a params.yaml, by its whole path and by dotted key.
+_used: dict[Path, dict[str, Any]] = {}
+
+
 def load_params(view: type[View]) -> View:
     """Check the whole of params.yaml and return the `view` of it; raises `UserError` for any mistake in it."""
-    params = check_content(read_yaml(PARAMS))
+    content = read_yaml(PARAMS)
+    params = check_content(content)
+    keys = [part.metadata["key"] for part in fields(view)]
+    _used.setdefault(PARAMS.absolute(), {}).update({key: _at(content, key) for key in keys})
     return view(**{part.name: _part(params, part.metadata["key"]) for part in fields(view)})
+
+
+def check_unchanged() -> None:
+    """Raise `UserError` where params.yaml has other values by now than this process has used.
+
+    DVC reads it once a stage has ended, and would record the new values for what the old ones have made.
+    """
+    used = _used.get(PARAMS.absolute(), {})
+    content = read_yaml(PARAMS) if used else {}
+    for key, value in used.items():
+        if _at(content, key) != value:
+            raise UserError(
+                f"{PARAMS}: {key or 'it'} was edited while this ran, so what was made is not of these values\n"
+                "Run dvc repro again. With the old values back, a finished training of a network is not made anew."
+            )
 
 
 def _part(params: Params, key: str) -> Any:
     return reduce(getattr, filter(None, key.split(".")), params)
+
+
+def _at(content: Any, key: str) -> Any:
+    """Return what stands at the dotted key of a params.yaml with that `content`, None where nothing does."""
+    for part in filter(None, key.split(".")):
+        content = content.get(part) if isinstance(content, dict) else None
+    return content
 
 
 def check_fit(info: DatasetInfo, training: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stages.arithmetic import check_environment
+from stages.params.views import check_unchanged
 from stages.process.ending import exit_on_user_error
 from stages.process.garbage import collect_rarely
 from stages.process.lifetime import end_with_dvc
@@ -30,3 +31,4 @@ def run_stage(main: Callable[[], None], description: str | None, publishes: bool
         beside = publishing if publishes else publishing_the_rest
         with one_at_a_time(Path(sys.argv[0]).stem), own_temporary_folder(), beside():
             main()
+            check_unchanged()

@@ -1,7 +1,7 @@
 """A training that is interrupted and goes on ends as if nothing had happened."""
 
 import os
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import keras
 import numpy as np
@@ -11,6 +11,7 @@ from stages.learners.checkpoint import checkpoint_path, checkpointed, load_check
 from stages.learners.ensemble import train_networks
 from stages.learners.models import CNN, MLP
 from stages.learners.networks import build_mlp, optimizer
+from stages.params.views import TrainMlpParams, load_params
 from stages.paths import PREPARED
 from stages.process.errors import UserError
 from tests.learners.test_networks import section
@@ -123,6 +124,19 @@ def test_a_checkpoint_that_cannot_be_written_stops_no_training(tmp_path, capsys)
     _, history, *_ = run(tmp_path / "file" / "checkpoint.npz")
     assert history == run()[1]
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_it_stays_where_the_params_were_edited_meanwhile(params_file):
+    PREPARED.mkdir(parents=True)
+    params = load_params(TrainMlpParams).resolved()
+    text = params_file.read_text()
+    for edited, stays in ((text, False), (text.replace("epochs: 10", "epochs: 11"), True)):
+        ends = pytest.raises(UserError, match=r"train\.mlp was edited") if stays else nullcontext()
+        with ends, checkpointed(MLP, params, "cpu") as path:
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+            params_file.write_text(edited)
+        assert path.exists() == stays
 
 
 def test_a_training_that_differs_in_anything_has_another_checkpoint(tmp_path, monkeypatch):
