@@ -18,7 +18,7 @@ def test_the_page_has_medians_and_their_rounds_but_no_difference_of_them(tmp_pat
     assert head == "By hand.\n"
     assert page.startswith("\nMeasured")
     assert page.endswith(
-        "medians, with the lowest and the highest in brackets.\n\n"
+        "have nothing to do where data and models come out as `dvc.lock` has them.\n\n"
         "| `dvc repro` | seconds | rounds |\n| --- | ---: | ---: |\n"
         "| in a fresh clone | 112.0 (110.0–250.0) | 3 |\n| with nothing to do | 0.50 | 1 |\n"
     )
