@@ -1,9 +1,13 @@
 """Git in a clone, and the experiments of DVC there, which are refs of Git."""
 
+import os
 import subprocess
 from pathlib import Path
 
 from stages.process.errors import UserError, one_line
+
+# Git sets them for its hooks. With these it would work in the repository that they name, not in the clone.
+OF_A_REPOSITORY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_PREFIX")
 
 
 def git(*arguments: str, clone: Path = Path()) -> str:
@@ -11,7 +15,9 @@ def git(*arguments: str, clone: Path = Path()) -> str:
 
     Raises `UserError` with the last line of its complaint.
     """
-    done = subprocess.run(("git", *arguments), cwd=clone, check=False, capture_output=True, text=True)
+    environment = {name: value for name, value in os.environ.items() if name not in OF_A_REPOSITORY}
+    command = ("git", *arguments)
+    done = subprocess.run(command, cwd=clone, env=environment, check=False, capture_output=True, text=True)
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise UserError(f"git {arguments[0]} failed: {one_line(said[-1])}")

@@ -33,10 +33,15 @@ def test_the_code_is_that_of_the_commit_with_the_diff(clone, tmp_path_factory, m
     module.write_text("now\n")
     clone.commit("later")
     monkeypatch.chdir(clone.folder)
+    # As in a hook of Git.
+    monkeypatch.setenv("GIT_DIR", str(clone.folder / ".git"))
     check_out_code(folder / "state", commit, folder / "then.diff")
     assert (folder / "state/stages/explore.py").read_text() == "then\n"
     check_out_code(folder / "plain", commit, None)
     assert "def main" in (folder / "plain/stages/explore.py").read_text()
+    # The user's own stays where it is.
+    assert clone.run("git", "symbolic-ref", "HEAD").stdout == "refs/heads/main\n"
+    assert module.read_text() == "now\n"
 
 
 @pytest.mark.long
