@@ -43,11 +43,19 @@ class Arrays:
 def find_arrays(folder: Path, split: str) -> tuple[Path, Path] | None:
     """Return the files of images and labels of `split`, "train" or "test"; None where there are none.
 
+    Raises `UserError` for images without labels, and for IDX files of several data sets.
+
     IDX files may have a word before their name (`emnist-letters-train-images-idx3-ubyte.gz`), and be compressed or not.
     """
     for word in SPLITS[split]:
         pairs = [(folder / f"{word}_images.npy", folder / f"{word}_labels.npy")]
-        for images in sorted(folder.glob(f"*{word}{IDX_IMAGES}*")):
+        found = sorted(folder.glob(f"*{word}{IDX_IMAGES}*"))
+        if len({images.name.removesuffix(".gz") for images in found}) > 1:
+            raise UserError(
+                f"{found[0]}: is one of {len(found)} files of images for the same split\n"
+                "Leave those of one data set there."
+            )
+        for images in found:
             pairs.append((images, images.with_name(images.name.replace(IDX_IMAGES, IDX_LABELS))))
         for images, labels in pairs:
             if images.exists() and not labels.exists():

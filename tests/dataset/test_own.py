@@ -233,6 +233,13 @@ def test_idx_files_are_a_data_set_whatever_stands_before_their_names(arrays, suf
     assert "classes.txt: 1 lines for the 2 classes" in refusal()
 
 
+def test_files_of_several_data_sets_are_refused(arrays):
+    for name in ("emnist-digits", "emnist-letters"):
+        write_idx(arrays / f"{name}-train-images-idx3-ubyte.gz", IMAGES)
+        write_idx(arrays / f"{name}-train-labels-idx1-ubyte.gz", LABELS)
+    assert "emnist-digits-train-images-idx3-ubyte.gz: is one of 2 files of images for the same split" in refusal()
+
+
 def test_numpy_arrays_in_colour_are_a_data_set(arrays):
     np.save(arrays / "train_images.npy", RANDOM.integers(0, 256, (6, 5, 5, 3), dtype=np.uint8))
     np.save(arrays / "train_labels.npy", LABELS.astype(np.int64))
