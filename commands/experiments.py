@@ -19,9 +19,9 @@ from stages.process.errors import UserError, one_line
 RECIPES = Path("recipes")
 # How Git lists a repository within this one, of which a clone has an empty folder.
 SUBMODULE = "160000"
-# Of a recipe or a sweep: the name of an experiment of DVC begins with it, and a folder has it.
 # What Hydra's grammar takes for a text without quotes, of which it makes no number, truth value or null.
 PLAIN = r"(?!(?:null|true|false|inf|nan)$)[A-Za-z][A-Za-z0-9_-]*"
+# Of a recipe or a sweep: the name of an experiment of DVC begins with it, and a folder has it.
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}"
 
 
@@ -157,7 +157,7 @@ def _hydra(value: Any) -> str:
         return "{" + ",".join(f"{key}:{_hydra(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(_hydra, value)) + "]"
-    if isinstance(value, str) and not re.fullmatch(PLAIN, value):
-        # A backslash is one but before a quote; a name has neither.
-        return "'" + value.replace("'", r"\'") + "'"
-    return value if isinstance(value, str) else json.dumps(value)
+    if not isinstance(value, str):
+        return json.dumps(value)
+    # A backslash is one but before a quote; a name has none.
+    return value if re.fullmatch(PLAIN, value) else "'" + value.replace("'", r"\'") + "'"

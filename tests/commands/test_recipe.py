@@ -39,7 +39,7 @@ def test_the_published_recipes_are_there():
 
 
 @pytest.mark.parametrize(
-    "value", ["Blätter", "2024", "1e3", "true", "nan", "two words", "no.1", "pad", [8, "x"], {"a": "1"}]
+    "value", ["Blätter", "2024", "1e3", "true", "nan", "two words", "no.1", "it's", "pad", [8, "x"], {"a": "1"}]
 )
 def test_every_value_reaches_params_as_it_is(value):
     (argument,) = set_params({"data.name": value})[1:]

@@ -15,30 +15,26 @@ from stages.tracking.training_run import training_run
 from tests.tracking.conftest import INFO, PARAMS, TRAINING, published, training
 
 
-def test_with_the_best_weights_the_latest_values_are_those_of_their_epoch(clone):
+def ended_with_best_weights(**columns: list) -> dict:
+    """What MLflow has of a training whose history has these columns."""
     record = training(status=records.RUNNING, end_time=None)
-    history = pd.read_csv(MLP.history)
-    history["val_loss"] = [0.5, 0.1, 0.4]
-    history.to_csv(MLP.history, index=False)
+    pd.read_csv(MLP.history).assign(**columns).to_csv(MLP.history, index=False)
     end_record(record, MLP, best_weights=True)
     records.update(record, status=records.FINISHED, end_time=records.now())
     publish(record)
     (run,) = published()
+    return run
+
+
+def test_with_the_best_weights_the_latest_values_are_those_of_their_epoch(clone):
+    run = ended_with_best_weights(val_loss=[0.5, 0.1, 0.4])
     assert run["tags"]["weights_of_epoch"] == "2"
     assert run["metrics"]["val_loss"][-1] == (4, 0.1)
-    assert run["metrics"]["val_accuracy"][-1] == (4, history["val_accuracy"][1])
+    assert run["metrics"]["val_accuracy"][-1] == (4, pd.read_csv(MLP.history)["val_accuracy"][1])
 
 
 def test_of_several_networks_the_epochs_of_all_are_named(clone):
-    record = training(status=records.RUNNING, end_time=None)
-    history = pd.read_csv(MLP.history)
-    history["val_loss"] = [0.5, 0.1, 0.4]
-    history["network"] = [1, 1, 2]
-    history.to_csv(MLP.history, index=False)
-    end_record(record, MLP, best_weights=True)
-    records.update(record, status=records.FINISHED, end_time=records.now())
-    publish(record)
-    (run,) = published()
+    run = ended_with_best_weights(val_loss=[0.5, 0.1, 0.4], network=[1, 1, 2])
     assert run["tags"]["weights_of_epoch"] == "2, 3"
     # Neither a network's number nor the values of one network are those of the model.
     assert "network" not in run["metrics"]
