@@ -36,19 +36,19 @@ def run(arguments: argparse.Namespace) -> None:
     tags, diff = find_run(arguments.run_id)
     has_remote = "remote" in project_dvc().config["core"]
     try:
-        check_out_code(folder, tags["git.commit"], diff)
-        set_up_dvc(folder)
-        _dvc(folder, "repro", "preprocess")
-        _bring_back(folder / PREPARED, tags["dvc.data_md5"])
+        project = check_out_code(folder, tags["git.commit"], diff)
+        set_up_dvc(project)
+        _dvc(project, "repro", "preprocess")
+        _bring_back(project / PREPARED, tags["dvc.data_md5"])
         if MODEL_MD5 in tags:
             # From DVC's run cache if it is there; else trained again, which MLflow shows as a repeat.
             train = ("repro", "--single-item", tags["dvc.stage"])
             is_here = cached(tags[MODEL_MD5]).is_file()
-            from_remote = has_remote and not is_here and _try_dvc(folder, *train, "--pull") == 0
+            from_remote = has_remote and not is_here and _try_dvc(project, *train, "--pull") == 0
             if not from_remote:
-                _dvc(folder, *train)
+                _dvc(project, *train)
             (model,) = (model for model in ALL_MODELS if model.stage == tags["dvc.stage"])
-            _bring_back(folder / model.file, tags[MODEL_MD5])
+            _bring_back(project / model.file, tags[MODEL_MD5])
     except BaseException:
         # DVC's cache keeps all that was made.
         shutil.rmtree(folder, ignore_errors=True)

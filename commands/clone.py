@@ -52,15 +52,20 @@ def find_run(run_id: str) -> tuple[dict[str, str], Path | None]:
     return tags, diff
 
 
-def check_out_code(folder: Path, commit: str, diff: Path | None) -> None:
-    """Put the commit with the diff into the new `folder`; raises `UserError` where Git cannot."""
-    main = main_repository()
-    git("clone", "--quiet", "--no-checkout", str(main), str(folder))
+def check_out_code(folder: Path, commit: str, diff: Path | None) -> Path:
+    """Put the commit with the diff into the new `folder`, and return where in it the project is.
+
+    Raises `UserError` where Git cannot.
+    """
+    # The project may be one folder of a larger repository.
+    repository = git("rev-parse", "--show-toplevel", clone=main_repository())
+    git("clone", "--quiet", "--no-checkout", repository, str(folder))
     # By its id: the commit need not be on a branch.
-    git("fetch", "--quiet", str(main), commit, clone=folder)
+    git("fetch", "--quiet", repository, commit, clone=folder)
     git("checkout", "--quiet", "--detach", commit, clone=folder)
     if diff:
         git("apply", "--whitespace=nowarn", str(diff), clone=folder)
+    return folder / main_repository().relative_to(repository)
 
 
 def project_dvc() -> Repo:

@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from commands.serving import add_options, bound_socket, has_browser, listen
+from commands.serving import add_options, bound_socket, bracketed, has_browser, listen
 from stages.dataset.prepared import DatasetInfo, load_info
 from stages.process.provenance import main_repository
 
@@ -98,16 +98,16 @@ def allowed_hosts(host: str) -> list[str]:
     if host in ANY:
         own = socket.gethostname()
         names |= {own, f"{own}.local", socket.getfqdn()}
-        names |= {_bracketed(address) for address in _addresses()}
+        names |= {bracketed(address) for address in _addresses()}
     else:
-        names.add(_bracketed(host))
+        names.add(bracketed(host))
     return sorted(name.lower() for name in names)
 
 
 def _names(host: str) -> list[str]:
     """Return what to type into a browser, this machine's own name first."""
     if host not in ANY:
-        return [_bracketed(host)]
+        return [bracketed(host)]
     return ["localhost", *sorted(address for address in _addresses() if "." in address and address != "127.0.0.1")]
 
 
@@ -115,7 +115,3 @@ def _addresses() -> set[str]:
     families = (socket.AF_INET, socket.AF_INET6)
     found = (each for addresses in psutil.net_if_addrs().values() for each in addresses)
     return {each.address.partition("%")[0] for each in found if each.family in families}
-
-
-def _bracketed(address: str) -> str:
-    return f"[{address}]" if ":" in address else address

@@ -5,13 +5,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+from stages.dataset.mirrors import own_mirror
 from stages.process.errors import one_line
 
 
 def run_dvc(*arguments: str, folder: Path = Path(), quiet: bool = False, **environment: str) -> int:
-    """Run `dvc` in `folder` and return its exit code; when interrupted, let it clean up before going on."""
+    """Run `dvc` in `folder` and return its exit code; when interrupted, let it clean up before going on.
+
+    A DATA_MIRROR that is a folder stays the one that it is here.
+    """
     command, errors = (sys.executable, "-m", "dvc", *arguments), subprocess.DEVNULL if quiet else None
-    process = subprocess.Popen(command, cwd=folder, env={**os.environ, **environment}, stderr=errors)
+    mirror = {"DATA_MIRROR": own_mirror()}
+    process = subprocess.Popen(command, cwd=folder, env={**os.environ, **mirror, **environment}, stderr=errors)
     try:
         return process.wait()
     except BaseException:

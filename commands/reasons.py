@@ -72,8 +72,8 @@ def _averaged_gradients(
     from stages.learners.keras_classifier import KerasClassifier
     from stages.learners.networks import networks_inside
 
-    inside, shifts = networks_inside(classifier.model)
-    networks, shift = [KerasClassifier(network) for network in inside], (math.isqrt(shifts) - 1) // 2
+    inside, shift = networks_inside(classifier.model)
+    networks = [KerasClassifier(network) for network in inside]
 
     def gradients(images: np.ndarray, classes: np.ndarray) -> np.ndarray:
         height, width = images.shape[1:3]

@@ -30,6 +30,11 @@ def has_browser() -> bool:
     return sys.platform != "linux" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
+def bracketed(address: str) -> str:
+    """Return a name or an address as it stands in a URL."""
+    return f"[{address}]" if ":" in address else address
+
+
 def bound_socket(host: str, port: int, command: str) -> socket.socket:
     """Return a socket bound to `host` and `port`; raises `UserError`, which names `command`, where it cannot be."""
     bound = None

@@ -10,7 +10,7 @@ import time
 import webbrowser
 from urllib.parse import quote
 
-from commands.serving import add_options, bound_socket, has_browser
+from commands.serving import add_options, bound_socket, bracketed, has_browser
 from stages.process.errors import UserError, one_line, without_credentials
 from stages.process.lifetime import interrupts_deferred
 from stages.tracking.beside import publishing_the_rest
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
         connect()
     except Exception as error:
         raise UserError(f"{uri}: MLflow cannot open this store: {one_line(error)}") from None
-    server = f"http://{arguments.host}:{arguments.port}"
+    server = f"http://{bracketed(arguments.host)}:{arguments.port}"
     first = _print_addresses(server)
     # Jobs are for MLflow's evaluation of language models: without them it starts in half the time.
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}

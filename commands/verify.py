@@ -49,8 +49,8 @@ def run(arguments: argparse.Namespace) -> None:
                 raise UserError(f"run {arguments.run_id} has no model to compare with; choose another run")
             (model,) = (model for model in ALL_MODELS if model.stage == tags["dvc.stage"])
             recorded = {PREPARED.as_posix(): tags["dvc.data_md5"], model.file.as_posix(): tags[MODEL_MD5]}
-            check_out_code(clone, tags["git.commit"], diff)
-            _repro(clone, model.stage)
+            project = check_out_code(clone, tags["git.commit"], diff)
+            _repro(project, model.stage)
         else:
             params = {} if arguments.recipe is None else recipe_params(arguments.recipe)
             recorded = _md5_of_lock() if arguments.recipe is None else _md5_of_recipe(arguments.recipe)
@@ -60,10 +60,10 @@ def run(arguments: argparse.Namespace) -> None:
                 raise UserError("there is no commit here to make a clone of\nCommit first: git commit")
             path = Path(folder) / "diff"
             path.write_bytes(diff)
-            check_out_code(clone, tags["git.commit"], path if diff else None)
-            edit_file(clone / PARAMS, params)
-            _repro(clone)
-        _compare(recorded, clone)
+            project = check_out_code(clone, tags["git.commit"], path if diff else None)
+            edit_file(project / PARAMS, params)
+            _repro(project)
+        _compare(recorded, project)
 
 
 def _md5_of_lock() -> dict[str, str]:

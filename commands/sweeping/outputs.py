@@ -31,7 +31,7 @@ class Outputs:
         self.commit = experiment_commit(clone, name)
         if self.commit is None:
             raise UserError(f"experiment {name}: DVC has not kept it")
-        lock = YAML(typ="safe").load(git("show", f"{self.commit}:{LOCK}", clone=clone))["stages"]
+        lock = YAML(typ="safe").load(git("show", f"{self.commit}:./{LOCK}", clone=clone))["stages"]
         self.locked = lock[stage]
         self.md5 = {out["path"]: out["md5"] for each in lock.values() for out in each.get("outs", [])}
 

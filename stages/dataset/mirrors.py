@@ -83,14 +83,20 @@ def fetch(dataset: Dataset, folder: Path, advance: Callable[[int], object]) -> N
             )
 
 
+def own_mirror() -> str:
+    """Return DATA_MIRROR, a folder by its whole path, or nothing where it is not set."""
+    own = os.environ.get("DATA_MIRROR", "")
+    if not own or "://" in own:
+        return own
+    # Not the current folder: an experiment of DVC runs in a temporary copy.
+    return str(main_repository() / Path(own).expanduser())
+
+
 def _mirrors(dataset: Dataset) -> list[str]:
-    own = os.environ.get("DATA_MIRROR")
+    own = own_mirror()
     if not own:
         return list(dataset.mirrors)
-    if "://" not in own:
-        # Not the current folder: an experiment of DVC runs in a temporary copy.
-        own = str(main_repository() / Path(own).expanduser())
-    elif not _is_http_url(own):
+    if "://" in own and not _is_http_url(own):
         example = "mnist/train-images-idx3-ubyte.gz"
         raise UserError(f"DATA_MIRROR={own}: must be a folder or an http(s) URL that holds {example} and so on")
     return [f"{own.rstrip('/')}/{dataset.name}/", *dataset.mirrors]

@@ -49,10 +49,10 @@ def draw_history(history: pd.DataFrame, path: Path, title: str) -> None:
     for axis, quantity in zip(axes, ("loss", "accuracy"), strict=True):
         for split, label, color in (("train", "training", BLUE), ("val", "validation", ORANGE)):
             marker = {"marker": "o" if len(history) < 40 else None, "markersize": 3}
-            for part in networks:
-                axis.plot(part["epoch"], part[f"{split}_{quantity}"], color=color, label=label, **marker)
+            for number, part in enumerate(networks):
                 # The legend names the first line alone.
-                label = None
+                name = None if number else label
+                axis.plot(part["epoch"], part[f"{split}_{quantity}"], color=color, label=name, **marker)
         axis.set(xlabel="epoch", title=quantity)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.25)

@@ -38,25 +38,25 @@ class KerasClassifier(Classifier):
 
         Of several networks a row is a layer of all of them.
         """
-        networks, shifts = networks_inside(self.model)
+        networks, shift = networks_inside(self.model)
+        times = len(networks) * (2 * shift + 1) ** 2
         return [
             {
                 "layer": layer.name,
                 "kind": type(layer).__name__,
                 "output": "x".join(map(str, layer.output.shape[1:])),
                 "weights": len(networks) * layer.count_params(),
-                "multiply_adds": len(networks) * shifts * _multiply_adds(layer),
+                "multiply_adds": times * _multiply_adds(layer),
             }
             for layer in networks[0].layers
         ]
 
     def input_gradients(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        networks, shifts = networks_inside(self.model)
+        networks, shift = networks_inside(self.model)
         if len(networks) > 1:
-            shift = (math.isqrt(shifts) - 1) // 2
             each = (KerasClassifier(averaged([network], shift)) for network in networks)
             return np.mean([one.input_gradients(images, classes) for one in each], axis=0)
-        parts = max(math.ceil(shifts / AVERAGED), math.ceil(images.nbytes / BYTES))
+        parts = max(math.ceil((2 * shift + 1) ** 2 / AVERAGED), math.ceil(images.nbytes / BYTES))
         pairs = zip(np.array_split(images, parts), np.array_split(classes, parts), strict=True)
         return np.concatenate([input_gradients(self.model, *pair) for pair in pairs])
 

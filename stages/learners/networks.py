@@ -76,11 +76,11 @@ def _shape(height: int, width: int, channels: int) -> tuple[int, ...]:
 
 
 def networks_inside(model: keras.Model) -> tuple[list[keras.Model], int]:
-    """Return the networks in a model that `averaged` returned, and for how many shifts each of them predicts."""
+    """Return the networks in a model that `averaged` returned, and its `shift`."""
     networks = [layer for layer in model.layers if isinstance(layer, keras.Sequential)]
     if not networks:
-        return [model], 1
-    return networks, len(model.get_layer("mean").input) // len(networks)
+        return [model], 0
+    return networks, model.get_layer("margin").padding[0][0]
 
 
 def optimizer(params: Optimizer, steps: int) -> keras.optimizers.Optimizer:

@@ -59,6 +59,26 @@ def test_edits_that_are_not_committed_count(short):
     assert "reports/second.txt is the first output that differs" in done.stdout
 
 
+def test_a_project_that_is_a_folder_of_a_larger_repository(short, tmp_path_factory):
+    repository = tmp_path_factory.mktemp("repository")
+    project = Clone(shutil.copytree(short.folder, repository / "digits", symlinks=True))
+    shutil.move(project.folder / ".git", repository)
+    project.commit("beside others")
+    assert "same bytes: all 2 outputs" in project.run("mnist", "verify").stdout
+    (project.folder / "make.py").write_text(MAKE.replace("always the same", "edited"))
+    assert "reports/second.txt is the first output" in project.run("mnist", "verify", check=False).stdout
+
+
+def test_a_mirror_beside_the_project_is_found_in_the_clone_too(short):
+    (short.folder / "images").mkdir()
+    (short.folder / "images/first").write_text("an image")
+    copy = MAKE.replace('"always the same"', 'Path(own_mirror(), "first").read_text()')
+    (short.folder / "make.py").write_text(f"from stages.dataset.mirrors import own_mirror\n{copy}")
+    short.run("dvc", "repro", "--force", "--no-run-cache", DATA_MIRROR="images")
+    assert (short.folder / "reports/second.txt").read_text() == "an image"
+    assert "same bytes: all 2 outputs" in short.run("mnist", "verify", DATA_MIRROR="images").stdout
+
+
 def test_a_data_set_that_dvc_keeps_is_brought_from_the_cache(short):
     pets = short.folder / "data/sets/pets"
     pets.mkdir()
