@@ -67,6 +67,34 @@ def test_values_that_are_edited_while_a_stage_runs_are_not_recorded_for_what_it_
     assert "Traceback" not in done.stdout
 
 
+# A stage that loads some modules, of which somebody edits one.
+EDITED_CODE = """
+import sys
+from pathlib import Path
+import stages.dataset.scaling, stages.process.console
+from stages.tracking.stage import run_stage
+
+file = Path(sys.argv.pop())
+
+def main():
+    file.write_text(file.read_text() + "# edited\\n")
+
+run_stage(main, None)
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "own"),
+    [("stages/dataset/scaling.py", True), ("stages/process/console.py", False), ("stages/preprocess.py", False)],
+)
+def test_code_that_is_edited_while_a_stage_runs_is_not_recorded_for_what_it_made(clone, file, own):
+    (clone.folder / "edited.py").write_text(EDITED_CODE)
+    done = clone.run("python", "edited.py", file, check=False, PYTHONPATH=str(clone.folder))
+    assert done.returncode == own
+    assert (f"error: {file}: was edited while this ran" in done.stdout) == own
+    assert "Traceback" not in done.stdout
+
+
 def test_every_report_is_there(reproduced):
     reports = reproduced.folder / "reports"
     for model in MODELS:

@@ -22,6 +22,7 @@ from stages.fingerprints import file_md5, folder_md5, versions
 from stages.learners.models import Model
 from stages.params.views import check_unchanged
 from stages.paths import PREPARED
+from stages.process.code import check_code
 from stages.process.console import warn
 from stages.process.errors import UserError
 from stages.process.locks import is_gone, process_name
@@ -142,7 +143,7 @@ def checkpointed(model: Model, params: dict[str, Any], device: str) -> Iterator[
     """Yield the file of this training, and remove it at the end, from which on DVC alone keeps the model.
 
     It goes at a `UserError` too: from there the training would only fail again. An interrupted training finds it, and
-    one whose params were edited meanwhile, which raises `UserError`, once they are as they were.
+    one whose params or code were edited meanwhile, which raises `UserError`, once they are as they were.
     """
     path = checkpoint_path(model, params, device)
     try:
@@ -151,6 +152,7 @@ def checkpointed(model: Model, params: dict[str, Any], device: str) -> Iterator[
         remove_checkpoint(path)
         raise
     check_unchanged()
+    check_code()
     remove_checkpoint(path)
 
 

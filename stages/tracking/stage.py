@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stages.arithmetic import check_environment
 from stages.params.views import check_unchanged
+from stages.process.code import check_code, note_code
 from stages.process.ending import exit_on_user_error
 from stages.process.garbage import collect_rarely
 from stages.process.lifetime import end_with_dvc
@@ -24,6 +25,7 @@ def run_stage(main: Callable[[], None], description: str | None, publishes: bool
     """
     argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     collect_rarely()
+    note_code()
     with exit_on_user_error():
         check_environment()
         end_with_dvc()
@@ -32,3 +34,4 @@ def run_stage(main: Callable[[], None], description: str | None, publishes: bool
         with one_at_a_time(Path(sys.argv[0]).stem), own_temporary_folder(), beside():
             main()
             check_unchanged()
+            check_code()
