@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from stages.arithmetic import held_down
 from stages.process.provenance import cores, processor
 
 WORK = Path(__file__).parent / "rounds"
@@ -88,8 +89,16 @@ def clone(name: str) -> Path:
 
 
 def environment() -> dict[str, str]:
-    """Return an environment that stores runs in the clone, and whose Python is this one."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "MLFLOW_"))}
+    """Return an environment that stores runs in the clone, and whose Python is this one.
+
+    It has none of the switches of the stages, which set them themselves: a peer has all of the machine.
+    """
+    switches = held_down()
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in switches and not name.startswith(("DVC_", "MLFLOW_"))
+    }
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return {**kept, "PATH": path, "TF_CPP_MIN_LOG_LEVEL": "3", "DVC_NO_ANALYTICS": "true"}
 
