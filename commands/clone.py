@@ -57,15 +57,16 @@ def check_out_code(folder: Path, commit: str, diff: Path | None) -> Path:
 
     Raises `UserError` where Git cannot.
     """
+    main = main_repository()
     # The project may be one folder of a larger repository.
-    repository = git("rev-parse", "--show-toplevel", clone=main_repository())
+    repository = git("rev-parse", "--show-toplevel", clone=main)
     git("clone", "--quiet", "--no-checkout", repository, str(folder))
     # By its id: the commit need not be on a branch.
     git("fetch", "--quiet", repository, commit, clone=folder)
     git("checkout", "--quiet", "--detach", commit, clone=folder)
     if diff:
         git("apply", "--whitespace=nowarn", str(diff), clone=folder)
-    return folder / main_repository().relative_to(repository)
+    return folder / main.relative_to(repository)
 
 
 def project_dvc() -> Repo:
