@@ -22,7 +22,6 @@ from stages.fingerprints import file_md5, folder_md5, versions
 from stages.learners.models import Model
 from stages.params.views import check_unchanged
 from stages.paths import PREPARED
-from stages.process.code import check_code
 from stages.process.console import warn
 from stages.process.errors import UserError
 from stages.process.locks import is_gone, process_name
@@ -152,7 +151,6 @@ def checkpointed(model: Model, params: dict[str, Any], device: str) -> Iterator[
         remove_checkpoint(path)
         raise
     check_unchanged()
-    check_code()
     remove_checkpoint(path)
 
 

@@ -26,8 +26,8 @@ State = tuple[list[jax.Array], list[jax.Array], list[jax.Array]]
 # The loss and the number of right answers of a step.
 Counts = tuple[jax.Array, jax.Array]
 
-# The programs that train and test the networks of one likeness.
-_compiled_last: dict[str, tuple[Callable, Callable]] = {}
+# The programs that were made last, with the likeness of their networks, by what they are for.
+_made_last: dict[str, tuple[str, Any]] = {}
 
 
 def make_epochs(
@@ -61,18 +61,22 @@ def make_epochs(
 
 
 def compiled(network: keras.Sequential, function: Callable) -> Callable:
-    """Return `function`, a call of which is one program; it may change the variables that are not trainable."""
-    changed = network.non_trainable_variables
+    """Return `function`, a call of which is one program; it may change the variables that are not trainable.
+
+    Networks that are alike share the program, so for each of them the `function` of that name must do the same.
+    """
 
     @jax.jit
     def program(values: list[jax.Array], *arguments: Any) -> list[jax.Array]:
         with keras.StatelessScope(state_mapping=[*zip(network.variables, values, strict=True)]) as scope:
             function(*arguments)
-        return [scope.get_current_value(variable) for variable in changed]
+        return [scope.get_current_value(variable) for variable in network.non_trainable_variables]
+
+    shared = _shared(function.__name__, _layers(network), lambda: program)
 
     def run(*arguments: Any) -> None:
-        values = program([variable.value for variable in network.variables], *arguments)
-        for variable, value in zip(changed, values, strict=True):
+        values = shared([variable.value for variable in network.variables], *arguments)
+        for variable, value in zip(network.non_trainable_variables, values, strict=True):
             variable.assign(value)
 
     return run
@@ -88,20 +92,29 @@ def _taken(images: jax.Array, labels: jax.Array, chosen: np.ndarray) -> tuple[ja
 
 
 def _programs(network: keras.Sequential, params: Network) -> tuple[Callable, Callable]:
-    """Return the programs that train and test the compiled `network`, which those like it share.
-
-    They get all values as arguments, so a model of several networks needs them compiled once.
-    """
+    """Return the programs that train and test the compiled `network`, which those like it share."""
     # With mixed_float16 Keras wraps the optimizer. It counts its optimizers, in their names.
     optimizer = getattr(network.optimizer, "inner_optimizer", network.optimizer).get_config() | {"name": None}
-    likeness = json.dumps([network.get_config()["layers"], optimizer, params.model_dump(), jax.default_backend()])
-    if likeness not in _compiled_last:
-        _compiled_last.clear()
-        _compiled_last[likeness] = (
-            _program(_train_step(network, params), params.batch_size),
-            _program(_test_step(network), PREDICTED),
-        )
-    return _compiled_last[likeness]
+
+    def make() -> tuple[Callable, Callable]:
+        return _program(_train_step(network, params), params.batch_size), _program(_test_step(network), PREDICTED)
+
+    return _shared("epochs", [_layers(network), optimizer, params.model_dump()], make)
+
+
+def _shared(purpose: str, likeness: list[Any], make: Callable[[], Any]) -> Any:
+    """Return what was made last for this purpose, if it was for networks of this likeness; else make it.
+
+    The programs get all values as arguments, so a model of several networks needs them compiled once.
+    """
+    key = json.dumps([likeness, jax.default_backend()])
+    if key != _made_last.get(purpose, ("", None))[0]:
+        _made_last[purpose] = key, make()
+    return _made_last[purpose][1]
+
+
+def _layers(network: keras.Sequential) -> list[dict[str, Any]]:
+    return network.get_config()["layers"]
 
 
 def _program(step: Callable, batch_size: int) -> Callable:

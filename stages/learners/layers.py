@@ -38,22 +38,20 @@ def recompute_statistics(
     Images that were changed at random have other statistics than those that the network is asked about. (Wu & Johnson,
     "Rethinking 'Batch' in BatchNorm", 2021.)
     """
-    momenta = {layer: layer.momentum for layer in network.layers if isinstance(layer, BatchNormalization)}
 
     def observe(values: Any, number: Any) -> None:
         for layer in network.layers:
-            if layer in momenta:
+            if isinstance(layer, BatchNormalization):
                 # The moving average becomes the mean of all so far.
-                layer.momentum = number / (number + 1)
+                momentum, layer.momentum = layer.momentum, number / (number + 1)
                 values = layer(values, training=True)
+                layer.momentum = momentum
             else:
                 values = layer(values)
 
     observe = compiled(network, observe)
     for number, values in enumerate(batches):
         observe(values, number)
-    for layer, momentum in momenta.items():
-        layer.momentum = momentum
 
 
 class Activation(layers.Activation):

@@ -14,6 +14,7 @@ from stages.params.errors import explain
 from stages.params.schema import Cnn, Explore, Mlp, Params, Preprocess, RandomForest, Runtime
 from stages.params.yaml_file import read_yaml
 from stages.paths import LOCK, PARAMS
+from stages.process.code import check_code
 from stages.process.errors import UserError
 
 
@@ -91,10 +92,11 @@ def load_params(view: type[View]) -> View:
 
 
 def check_unchanged() -> None:
-    """Raise `UserError` where params.yaml has other values by now than this process has used.
+    """Raise `UserError` where params.yaml has other values by now than this process used, or its code was edited.
 
-    DVC reads it once a stage has ended, and would record the new values for what the old ones have made.
+    DVC reads both once a stage has ended, and would record what is new for what the old has made.
     """
+    check_code()
     used = _used.get(PARAMS.absolute(), {})
     content = read_yaml(PARAMS) if used else {}
     for key, value in used.items():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stages.arithmetic import check_environment
 from stages.params.views import check_unchanged
-from stages.process.code import check_code, note_code
+from stages.process.code import note_code
 from stages.process.ending import exit_on_user_error
 from stages.process.garbage import collect_rarely
 from stages.process.lifetime import end_with_dvc
@@ -34,4 +34,3 @@ def run_stage(main: Callable[[], None], description: str | None, publishes: bool
         with one_at_a_time(Path(sys.argv[0]).stem), own_temporary_folder(), beside():
             main()
             check_unchanged()
-            check_code()
