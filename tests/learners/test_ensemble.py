@@ -12,7 +12,7 @@ from stages.learners.networks import networks_inside
 from stages.runtime import input_gradients
 from tests.learners import test_checkpoint
 from tests.learners.test_checkpoint import KilledError
-from tests.learners.test_training import VALIDATION, run
+from tests.learners.test_training import TRAINING, VALIDATION, run
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +86,19 @@ def test_its_gradients_are_the_mean_of_those_of_its_networks(two):
     whole = input_gradients(two[0], images, classes)
     np.testing.assert_allclose(KerasClassifier(two[0]).input_gradients(images, classes), whole, atol=1e-6)
     assert np.abs(whole).max() > 1e-3
+
+
+def test_each_network_has_recomputed_statistics_of_its_own():
+    # Whole batches: a mean over all images, in any order.
+    model, *_ = run(networks=2, batch_size=50, batch_norm=True, batch_norm_statistics="recomputed")
+    means = []
+    for network in networks_inside(model)[0]:
+        dense = next(layer for layer in network.layers if isinstance(layer, keras.layers.Dense))
+        normalization = next(layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization))
+        expected = (scaled(TRAINING.images).reshape(150, -1) @ np.asarray(dense.kernel)).mean(axis=0)
+        np.testing.assert_allclose(normalization.moving_mean, expected, rtol=1e-3, atol=1e-5)
+        means.append(expected)
+    assert np.abs(means[0] - means[1]).max() > 0.1
 
 
 @pytest.mark.long
