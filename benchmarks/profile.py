@@ -31,16 +31,16 @@ def main() -> None:
     network, section = built_network(model, params), getattr(params.train, model)
 
     from stages.learners.networks import optimizer
-    from stages.learners.tensorflow_epochs import CHUNK, chunks, make_test_steps, make_train_steps
+    from stages.learners.tensorflow_epochs import chunks, make_test_steps, make_train_steps
 
     training, validation = load_split("train"), load_split("validation")
     network.compile(optimizer=optimizer(section.optimizer, steps=1000), loss="sparse_categorical_crossentropy")
     network.optimizer.build(network.trainable_variables)
     steps = make_train_steps(network, section.batch_size)
     parts = chunks(training, section, seed=0, epoch=1)
-    count = max(1, CHUNK // section.batch_size) * section.batch_size
     augmentation = _seconds(lambda: next(parts), 8)
     images, labels = next(parts)
+    count = len(labels)
     step = _seconds(partial(steps, [(images, labels)]), 8)
     held = scaled(validation.images[:count]), validation.labels[:count]
     validated = _seconds(partial(make_test_steps(network), [held]), 8)

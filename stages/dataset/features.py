@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from stages.dataset.images import deskewed
+from stages.dataset.pieces import pieces
 from stages.dataset.scaling import scaled
 
 # The grid that the image is cut into, and the directions that a gradient is sorted into.
@@ -12,8 +13,6 @@ CELLS = 4
 ORIENTATIONS = 9
 # This number stands for 1; no value of a normalized block comes near it.
 LEVELS = 64
-# Images that are deskewed at once.
-PART = 4096
 
 
 def pixels(images: np.ndarray) -> np.ndarray:
@@ -39,8 +38,8 @@ def gradient_histograms(images: np.ndarray) -> np.ndarray:
     block = (2 * cell[0], 2 * cell[1])
     histograms = cv2.HOGDescriptor(size, block, cell, cell, ORIENTATIONS)
     features = np.empty((len(images), histograms.getDescriptorSize()), np.float32)
-    for start in range(0, len(images), PART):
-        for index, image in enumerate(deskewed(images[start : start + PART]), start):
+    for piece in pieces(len(images), images.shape[1:]):
+        for index, image in enumerate(deskewed(images[piece]), piece.start):
             if (width, height) != size:
                 image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
             features[index] = histograms.compute(image)

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-# Images whose moments are computed at once.
-PART = 4096
+from stages.dataset.pieces import pieces
 
 
 def prepare(images: np.ndarray, deskew: bool) -> np.ndarray:
@@ -22,10 +21,11 @@ def deskewed(images: np.ndarray) -> np.ndarray:
 
     height, width = images.shape[1:3]
     upright = np.empty_like(images)
-    for start in range(0, len(images), PART):
-        part = images[start : start + PART]
+    for piece in pieces(len(images), images.shape[1:]):
+        part = images[piece]
         # In colour it is that of the sum of the three.
-        for index, source in enumerate(_shears(part if part.ndim == 3 else part.sum(axis=3, dtype=np.int64)), start):
+        grey = part if part.ndim == 3 else part.sum(axis=3, dtype=np.int64)
+        for index, source in enumerate(_shears(grey), piece.start):
             flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
             upright[index] = cv2.warpAffine(images[index], source, (width, height), flags=flags)
     return upright

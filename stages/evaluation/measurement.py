@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from stages.dataset.pieces import pieces
 from stages.dataset.prepared import DatasetInfo, Split
 from stages.dataset.subset import subset
 from stages.evaluation.overfitting import verdict
@@ -14,9 +15,7 @@ from stages.learners.classifier import Classifier
 from stages.learners.models import Model
 from stages.learners.temperature import calibration_words
 from stages.params.schema import Params
-
-# Images that are predicted at once: own data may not fit into memory. A multiple of those of one step.
-PART = 4096
+from stages.runtime import PREDICTED
 
 
 @dataclass(frozen=True)
@@ -97,8 +96,8 @@ def _before(classifier: Classifier, validation: Split, test: Split, uncalibrated
 
 def _right(classifier: Classifier, split: Split, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return which of the chosen images are right, and their probabilities."""
-    parts = [chosen[start : start + PART] for start in range(0, len(chosen), PART)]
-    y_proba = np.concatenate([classifier.predict(split.images[part]) for part in parts])
+    parts = pieces(len(chosen), split.images.shape[1:], PREDICTED)
+    y_proba = np.concatenate([classifier.predict(split.images[chosen[part]]) for part in parts])
     return y_proba.argmax(axis=1) == split.labels[chosen], y_proba
 
 

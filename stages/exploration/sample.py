@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from stages.dataset.pieces import pieces
 from stages.dataset.prepared import Split
 from stages.dataset.resize import resized
 from stages.dataset.scaling import scaled
@@ -11,8 +12,6 @@ from stages.dataset.scaling import scaled
 MOST_IMAGES = 60_000
 # Pixels of the longer side. The covariance of 224x224 pixels would need 20 GB.
 SIDE = 32
-# Images that are shrunk at once.
-PART = 4096
 
 
 def sampled(training: Split, per_class: int, seed: int) -> tuple[np.ndarray, Split]:
@@ -31,7 +30,7 @@ def sampled(training: Split, per_class: int, seed: int) -> tuple[np.ndarray, Spl
     longer = max(height, width)
     size = tuple(max(1, round(side * SIDE / longer)) if longer > SIDE else side for side in (height, width))
     images = np.empty((len(chosen), *size, *channels), np.float32)
-    for start in range(0, len(chosen), PART):
-        part = [resized(image, size, "stretch") for image in training.images[chosen[start : start + PART]]]
-        images[start : start + len(part)] = scaled(np.stack(part))
+    for piece in pieces(len(chosen), training.images.shape[1:]):
+        part = [resized(image, size, "stretch") for image in training.images[chosen[piece]]]
+        images[piece] = scaled(np.stack(part))
     return chosen, Split(images, labels[chosen])

@@ -1,21 +1,17 @@
 """The epochs of a training under TensorFlow: the processor changes the images while the network trains on others."""
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
 
+from stages.dataset.pieces import pieces
 from stages.dataset.prepared import Split
 from stages.dataset.scaling import scaled
 from stages.learners.augmentation import augmentation
 from stages.params.schema import Network
 from stages.runtime import PREDICTED
-
-# Images that are drawn and augmented at once, while the model trains on those before: enough to hide the cost of a
-# start, few enough to need little memory. Of large images it is fewer: so many values.
-CHUNK, CHUNK_VALUES = 4096, 4096 * 32 * 32 * 3
 
 Chunk = tuple[np.ndarray, np.ndarray]
 Means = dict[str, float]
@@ -82,25 +78,17 @@ def chunks(training: Split, params: Network, seed: int, epoch: int) -> Iterator[
     """
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(len(training.labels))
-    size = _chunk(training.images, params.batch_size)
     augment = augmentation(params.augmentation, *training.images.shape[1:3])
-    for start in range(0, len(order), size):
-        chosen = order[start : start + size]
+    for piece in pieces(len(order), training.images.shape[1:], params.batch_size):
+        chosen = order[piece]
         images, labels = scaled(training.images[chosen]), training.labels[chosen]
         yield augment(images, random) if augment else images, labels
 
 
 def _in_order(split: Split) -> Iterator[Chunk]:
     """Yield the images as they are, with their labels, in whole steps of a validation."""
-    size = _chunk(split.images, PREDICTED)
-    for start in range(0, len(split.labels), size):
-        yield scaled(split.images[start : start + size]), np.asarray(split.labels[start : start + size])
-
-
-def _chunk(images: np.ndarray, batch_size: int) -> int:
-    """Return how many of the images are worked on at once, in whole batches."""
-    most = min(CHUNK, CHUNK_VALUES // math.prod(images.shape[1:]))
-    return batch_size * max(1, most // batch_size)
+    for piece in pieces(len(split.labels), split.images.shape[1:], PREDICTED):
+        yield scaled(split.images[piece]), np.asarray(split.labels[piece])
 
 
 def one_ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:

@@ -60,8 +60,7 @@ def test_both_features_stand_side_by_side():
 def test_more_images_than_are_computed_at_once_have_the_same_features(monkeypatch):
     images = RANDOM.integers(0, 256, (5, 28, 28), dtype=np.uint8)
     at_once = gradient_histograms(images)
-    monkeypatch.setattr("stages.dataset.features.PART", 2)
-    monkeypatch.setattr("stages.dataset.images.PART", 2)
+    monkeypatch.setattr("stages.dataset.pieces.IMAGES", 2)
     np.testing.assert_array_equal(gradient_histograms(images), at_once)
 
 

@@ -42,7 +42,7 @@ def test_deskewing_makes_upright_what_is_slanted(given, size):
 def test_more_images_than_are_computed_at_once_become_the_same(monkeypatch):
     images = np.concatenate([bar(slant) for slant in (-0.5, -0.3, 0.1, 0.2, 0.4)])
     at_once = prepare(images, deskew=True)
-    monkeypatch.setattr("stages.dataset.images.PART", 2)
+    monkeypatch.setattr("stages.dataset.pieces.IMAGES", 2)
     np.testing.assert_array_equal(prepare(images, deskew=True), at_once)
 
 

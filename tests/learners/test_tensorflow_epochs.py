@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from stages.dataset import pieces
 from stages.dataset.prepared import Split
 from stages.dataset.scaling import scaled
 from stages.learners.ensemble import train_networks
 from stages.learners.networks import build_mlp
-from stages.learners.tensorflow_epochs import CHUNK, chunks, one_ahead
+from stages.learners.tensorflow_epochs import chunks, one_ahead
 from stages.process.errors import UserError
 from tests.learners.test_networks import section
 from tests.learners.test_training import IMAGES, LABELS, NONE, RANDOM, TRAINING, VALIDATION
@@ -74,7 +75,7 @@ class Counted:
 
 
 def test_a_loss_that_is_not_finite_ends_the_training_within_its_epoch():
-    count = 20 * CHUNK
+    count = 20 * pieces.IMAGES
     images = Counted(RANDOM.integers(0, 256, (count, 4, 4), dtype=np.uint8))
     params = section(
         "mlp", hidden_units=[4], batch_norm=False, l2=100.0, batch_size=256, augmentation=NONE,
