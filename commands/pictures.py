@@ -1,6 +1,5 @@
 """Pictures of any kind and size, as images of the data set in data/prepared."""
 
-import warnings
 from pathlib import Path
 from typing import BinaryIO
 
@@ -9,7 +8,7 @@ from PIL import Image, ImageOps
 
 from commands.photo import BOXES, digit_steps
 from stages.dataset.catalogue import SETS, SOURCE
-from stages.dataset.pictures import GREY, MOST_PIXELS, eight_bits, on_black
+from stages.dataset.pictures import GREY, MOST_PIXELS, eight_bits, on_black, opened
 from stages.dataset.prepared import DatasetInfo
 from stages.dataset.resize import resized
 from stages.params.views import EvaluateParams, load_params
@@ -22,13 +21,10 @@ def open_picture(source: Path | BinaryIO, name: str) -> Image.Image:
     Raises `UserError` with `name` for what is no picture, and for one of too many pixels, before these are decoded.
     """
     try:
-        with warnings.catch_warnings():
-            # Pixels are counted here.
-            warnings.simplefilter("ignore")
-            with Image.open(source) as opened:
-                if opened.width * opened.height > MOST_PIXELS:
-                    raise Image.DecompressionBombError
-                return _plain(ImageOps.exif_transpose(opened))
+        with opened(source) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise Image.DecompressionBombError
+            return _plain(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError:
         raise UserError(f"{name}: has more than {MOST_PIXELS:,} pixels; make it smaller") from None
     except Image.UnidentifiedImageError:

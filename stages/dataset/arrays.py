@@ -49,7 +49,7 @@ def find_arrays(folder: Path, split: str) -> tuple[Path, Path] | None:
     """
     for word in SPLITS[split]:
         pairs = [(folder / f"{word}_images.npy", folder / f"{word}_labels.npy")]
-        found = sorted(folder.glob(f"*{word}{IDX_IMAGES}*"))
+        found = sorted(path for path in folder.glob(f"*{word}{IDX_IMAGES}*") if not path.name.startswith("."))
         if len({images.name.removesuffix(".gz") for images in found}) > 1:
             raise UserError(
                 f"{found[0]}: is one of {len(found)} files of images for the same split\n"

@@ -3,12 +3,13 @@
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -92,11 +93,11 @@ def find_pictures(folder: Path, names: list[str]) -> tuple[list[Path], np.ndarra
                 raise UserError(
                     f"{entry}: is no file\nPut the pictures of a class into one folder, without others in it."
                 )
-            found.append((_natural(entry.name), label, entry))
+            found.append((_natural(entry.name), label, entry.name, entry))
         if not entries:
             raise UserError(f"{folder / name}: has no picture\nAdd some, or delete the folder of the class.")
-    found.sort(key=lambda each: each[:2])
-    return [path for *_, path in found], np.array([label for _, label, _ in found], np.uint8)
+    found.sort(key=lambda each: each[:3])
+    return [path for *_, path in found], np.array([label for _, label, *_ in found], np.uint8)
 
 
 def looked_at(
@@ -145,13 +146,11 @@ def _header(path: Path) -> tuple[tuple[int, int], bool]:
     from PIL import Image
 
     try:
-        with warnings.catch_warnings():
-            # They are counted here.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                width, height = image.size
-                sideways = image.getexif().get(ORIENTATION) in SIDEWAYS
-                grey = image.mode in GREY
+        with opened(path) as image:
+            width, height = image.size
+            # A TIFF has its size as one looks at it.
+            sideways = image.format != "TIFF" and image.getexif().get(ORIENTATION) in SIDEWAYS
+            grey = image.mode in GREY
     except Image.DecompressionBombError:
         raise _too_large(path) from None
     except Exception as error:
@@ -163,15 +162,25 @@ def _header(path: Path) -> tuple[tuple[int, int], bool]:
 
 def _decoded(path: Path, channels: int) -> np.ndarray:
     """Return the picture upright, uint8 (height, width) or (height, width, 3); what is transparent lies on black."""
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path) as opened:
-                return on_black(eight_bits(ImageOps.exif_transpose(opened)), channels)
+        with opened(path) as image:
+            return on_black(eight_bits(ImageOps.exif_transpose(image)), channels)
     except Exception as error:
         raise _unreadable(path, error) from None
+
+
+@contextmanager
+def opened(source: Path | BinaryIO) -> Iterator["Image.Image"]:
+    """Open a picture without Pillow's warnings: whoever opens one counts the pixels."""
+    from PIL import Image
+
+    # Given a name, Pillow may map the file into memory, and then scrambles a TIFF that a camera has turned.
+    with open(source, "rb") if isinstance(source, Path) else nullcontext(source) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(file) as image:
+            yield image
 
 
 def eight_bits(image: "Image.Image") -> "Image.Image":

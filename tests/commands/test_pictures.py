@@ -107,6 +107,16 @@ def test_pictures_of_other_data_sets_are_read_and_resized_as_preprocess_does(tmp
     np.testing.assert_array_equal(found, prepared)
 
 
+def test_a_photo_that_a_camera_has_turned_is_upright_in_every_format(tmp_path):
+    pixels = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for suffix in ("png", "tif"):
+        path = tmp_path / f"turned.{suffix}"
+        Image.fromarray(pixels).save(path, exif=exif)
+        np.testing.assert_array_equal(open_picture(path, path.name), np.rot90(pixels, -1))
+
+
 def test_what_is_no_picture_is_named(tmp_path, monkeypatch):
     text = tmp_path / "text.png"
     text.write_text("no picture")

@@ -63,6 +63,14 @@ def test_classes_are_the_folders_and_images_come_by_number_then_class(mine):
     assert own.test is None
 
 
+def test_names_of_the_same_number_have_one_order_on_every_disk(mine):
+    names = [f"{'0' * zeros}7.png" for zeros in (3, 0, 4, 1, 2)]
+    for name in names:
+        draw(mine / "train/dog" / name, np.zeros((6, 4), np.uint8))
+    found = [path.name for path in read_own("mine", params()).train.paths]
+    assert [name for name in found if name in names] == sorted(names)
+
+
 def test_hidden_files_are_no_pictures(mine):
     (mine / "train/.DS_Store").write_bytes(b"x")
     (mine / "train/cat/Thumbs.db").write_bytes(b"x")
@@ -104,12 +112,14 @@ def test_a_palette_gives_its_colours(mine):
     assert read(mine / "train/cat/1.png")[0, 0].tolist() == [10, 20, 30]
 
 
-def test_a_camera_held_upright_is_turned(mine):
+@pytest.mark.parametrize(("suffix", "options"), [("png", {}), ("tif", {}), ("tif", {"compression": "tiff_lzw"})])
+def test_a_camera_held_upright_is_turned(mine, suffix, options):
     picture = Image.fromarray(np.arange(24, dtype=np.uint8).reshape(4, 6))
     exif = Image.Exif()
     exif[0x0112] = 6
-    picture.save(mine / "train/cat/1.png", exif=exif)
-    turned = read(mine / "train/cat/1.png")
+    path = mine / f"train/cat/1.{suffix}"
+    picture.save(path, exif=exif, **options)
+    turned = read(path)
     np.testing.assert_array_equal(turned, np.rot90(np.arange(24).reshape(4, 6), -1))
 
 
@@ -222,6 +232,8 @@ def test_idx_files_are_a_data_set_whatever_stands_before_their_names(arrays, suf
     for split in ("train", test):
         write_idx(arrays / f"emnist-{split}-images-idx3-ubyte{suffix}", IMAGES)
         write_idx(arrays / f"emnist-{split}-labels-idx1-ubyte{suffix}", LABELS)
+        # As some systems leave beside a copied file.
+        (arrays / f"._emnist-{split}-images-idx3-ubyte.gz").write_bytes(b"x")
     own = read_own("mine", params())
     assert own.class_names == ["1", "2"]
     assert own.train.labels.tolist() == [0, 1, 0, 1, 0, 1]
