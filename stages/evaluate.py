@@ -25,12 +25,10 @@ from stages.process.errors import UserError
 from stages.runtime import start_keras
 from stages.tracking.evaluations import publish_evaluations
 from stages.tracking.stage import run_stage
-from stages.tracking.store import tracking_uri
 
 
 def main() -> None:
     params = load_params(EvaluateParams).params
-    tracking_uri()
     start_keras(params.runtime)
     info = load_info()
     splits = {name: load_split(name) for name in ("train", "validation", "test")}

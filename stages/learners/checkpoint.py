@@ -32,7 +32,7 @@ HISTORY = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 # A checkpoint is removed when no training has come back to it for so long.
 OUTDATED_SECONDS = 7 * 24 * 3600
 # Environment variables that decide in which order numbers are added.
-COMPUTING = ("DNNL_", "KERAS_", "NVIDIA_", "OMP_", "ONEDNN_", "OPENBLAS_", "TF_", "XLA_")
+COMPUTING = ("DNNL_", "JAX_", "KERAS_", "NVIDIA_", "OMP_", "ONEDNN_", "OPENBLAS_", "TF_", "XLA_")
 
 
 @dataclass
@@ -62,7 +62,7 @@ def checkpoint_path(model: Model, params: dict[str, Any], device: str) -> Path:
         "data": folder_md5(PREPARED),
         "params": params,
         "code": sorted(file_md5(Path(file)) for file in loaded if file),
-        "packages": versions(*model.packages),
+        "packages": versions(*model.packages, "jax", "jaxlib"),
         "device": [device, processor(), cores()],
         "environment": {name: value for name, value in os.environ.items() if name.startswith(COMPUTING)},
     }

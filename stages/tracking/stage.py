@@ -15,6 +15,7 @@ from stages.process.locks import one_at_a_time
 from stages.process.packages import warn_of_other_versions
 from stages.process.temporary import own_temporary_folder
 from stages.tracking.beside import publishing, publishing_the_rest
+from stages.tracking.store import tracking_uri
 
 
 def run_stage(main: Callable[[], None], description: str | None, publishes: bool = False) -> None:
@@ -30,6 +31,9 @@ def run_stage(main: Callable[[], None], description: str | None, publishes: bool
         check_environment()
         end_with_dvc()
         warn_of_other_versions()
+        if publishes:
+            # Refused before there is anything to lose.
+            tracking_uri()
         beside = publishing if publishes else publishing_the_rest
         with one_at_a_time(Path(sys.argv[0]).stem), own_temporary_folder(), beside():
             main()

@@ -16,7 +16,6 @@ from stages.process.errors import UserError, without_credentials
 from stages.tracking import record as records
 from stages.tracking.beside import publishing
 from stages.tracking.runs import begin_record, end_record
-from stages.tracking.store import tracking_uri
 from stages.tracking.trial import state_tag, stop_reason, tell_sweep, trial_tags
 
 
@@ -67,8 +66,6 @@ class Run:
 @contextmanager
 def training_run(model: Model, params: dict[str, Any], info: DatasetInfo, training: Split) -> Iterator[Run]:
     """Open the run of a training with `params`, and close it in the state in which the training ends."""
-    # Refused before there is anything to lose.
-    tracking_uri()
     with publishing():
         run = Run(model, params, info, training)
         status, reason = records.FINISHED, ""

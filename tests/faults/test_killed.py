@@ -146,6 +146,8 @@ def test_a_killed_training_ends_with_the_bytes_of_an_unbroken_one(checked_out):
     repro.wait()
     assert not any((checked_out.folder / name).exists() for name in OUTPUTS)
 
+    mistyped = checked_out.run(*REPRO, check=False, MLFLOW_TRACKING_URI="htp://mlflow:5000").stdout
+    assert "MLFLOW_TRACKING_URI=htp://mlflow:5000: not a tracking server" in mistyped
     output = checked_out.run(*REPRO).stdout
     assert re.search(r"mlp: goes on after epoch \d+ of 40, where it was interrupted", output), output
     resumed = [(checked_out.folder / name).read_bytes() for name in OUTPUTS]

@@ -151,12 +151,18 @@ def test_a_training_that_differs_in_anything_has_another_checkpoint(tmp_path, mo
         checkpoint_path(MLP, {"epochs": 4}, "cpu"),
         checkpoint_path(MLP, params, "gpu"),
     ]
-    with monkeypatch.context() as changed:
-        changed.setenv("TF_NUM_INTRAOP_THREADS", "7")
-        others.append(checkpoint_path(MLP, params, "cpu"))
-    with monkeypatch.context() as changed:
-        changed.setattr("stages.learners.checkpoint.versions", lambda *names: {"keras": "0"})
-        others.append(checkpoint_path(MLP, params, "cpu"))
+    for name, value in (("TF_NUM_INTRAOP_THREADS", "7"), ("JAX_ENABLE_X64", "1")):
+        with monkeypatch.context() as changed:
+            changed.setenv(name, value)
+            others.append(checkpoint_path(MLP, params, "cpu"))
+    for package in ("keras", "jax"):
+        with monkeypatch.context() as changed:
+            other = {package: "0"}
+            changed.setattr(
+                "stages.learners.checkpoint.versions",
+                lambda *names, other=other: {name: other.get(name, "1") for name in names},
+            )
+            others.append(checkpoint_path(MLP, params, "cpu"))
     for name, value in (("processor", "another"), ("cores", 1000)):
         with monkeypatch.context() as changed:
             changed.setattr(f"stages.learners.checkpoint.{name}", lambda value=value: value)
