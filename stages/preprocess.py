@@ -18,6 +18,7 @@ from stages.dataset.idx import IdxError, read_idx
 from stages.dataset.images import prepare
 from stages.dataset.imbalance import imbalance
 from stages.dataset.own import Images, read_own
+from stages.dataset.pieces import pieces
 from stages.dataset.prepared import DatasetInfo, save_info, split_writer
 from stages.params.views import PreprocessParams, check_fit, load_params
 from stages.paths import PREPARED, RAW
@@ -26,8 +27,6 @@ from stages.process.errors import UserError
 from stages.process.provenance import experiment_name
 from stages.tracking.stage import run_stage
 
-# Images in memory at once.
-PART = 4096
 # Test images are split off once and for all.
 TEST_SEED = 0
 
@@ -68,7 +67,7 @@ def main() -> None:
                 for split, (raw, indices) in splits.items()
             }
         save_info(folder, info)
-    if repeated := len(np.intersect1d(seen["test"], np.concatenate([seen["train"], seen["validation"]]))):
+    if repeated := np.isin(seen["test"], np.concatenate([seen["train"], seen["validation"]])).sum():
         warn(f"{repeated:,} test images have the pixels of a training or validation image: they say nothing new")
     if sentence := imbalance(np.bincount(train.labels[learnt[kept]], minlength=len(names)), names):
         warn(f"class imbalance: {sentence}")
@@ -151,9 +150,9 @@ def _write(
     """Write the images of a split piece by piece, and return a number for each that tells its pixels."""
     seen = np.empty(len(indices), np.int64)
     with split_writer(folder, split, (len(indices), *raw.shape[1:]), raw.labels[indices]) as write:
-        for start in range(0, len(indices), PART):
-            images = raw[indices[start : start + PART]]
-            seen[start : start + len(images)] = [hash(image.tobytes()) for image in images]
+        for piece in pieces(len(indices), raw.shape[1:]):
+            images = raw[indices[piece]]
+            seen[piece] = [hash(image.tobytes()) for image in images]
             write(prepare(images, deskew))
             advance(len(images))
     return seen

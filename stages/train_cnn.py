@@ -7,7 +7,7 @@ import time
 
 from stages.dataset.prepared import load_info, load_split
 from stages.learners.models import CNN
-from stages.params.views import TrainCnnParams, load_params
+from stages.params.views import TrainCnnParams, check_fit, load_params
 from stages.runtime import machine_tags, start_keras
 from stages.tracking.stage import run_stage
 from stages.tracking.training_run import training_run
@@ -24,6 +24,7 @@ def main() -> None:
     from stages.learners.networks import build_cnn
 
     info, training, validation = load_info(), load_split("train"), load_split("validation")
+    check_fit(info, len(training.labels))
     network = build_cnn(params.network, info.height, info.width, len(info.class_names), info.channels)
     network.summary()
     tags, resolved = machine_tags(params.runtime, device), params.resolved()

@@ -6,7 +6,7 @@ python -m stages.train_random_forest
 import time
 
 from stages.learners.models import RANDOM_FOREST
-from stages.params.views import TrainRandomForestParams, load_params
+from stages.params.views import TrainRandomForestParams, check_fit, load_params
 from stages.process.provenance import cores, processor
 from stages.tracking.stage import run_stage
 
@@ -25,6 +25,7 @@ def main() -> None:
     from stages.tracking.training_run import training_run
 
     info, training, validation = load_info(), load_split("train"), load_split("validation")
+    check_fit(info, len(training.labels))
     count = feature_count(params.forest.features, info.height, info.width, info.channels)
     check_memory(params.forest.train_samples or len(training.labels), count)
     training = subset(training, params.forest.train_samples, params.seed)

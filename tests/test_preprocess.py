@@ -10,6 +10,9 @@ from stages.fingerprints import file_md5
 from tests.conftest import Clone
 from tests.project import OFFLINE
 
+# A block of the CNN for images of 17x17 pixels, and larger ones.
+LARGE = {"filters": 4, "kernel_size": 17, "strides": 1, "padding": "valid", "pool_size": 1, "dropout": 0.0}
+
 
 @pytest.fixture
 def raw(clone: Clone) -> Clone:
@@ -99,10 +102,11 @@ def test_without_a_test_folder_a_share_is_split_off_and_what_stands_in_both_is_s
     images, labels = random.integers(0, 256, (100, 8, 8, 3), dtype=np.uint8), np.arange(100) % 2
     images[50:] = images[0]
     own_arrays(clone, images, labels)
-    clone.set_params({"data.test_fraction": 0.3})
+    clone.set_params({"data.test_fraction": 0.3, "preprocess.deskew": False})
     output = preprocess(clone)
     assert "mine: 63 training, 7 validation and 30 test images of 8x8, in colour, 2 classes" in output
-    assert "test images have the pixels of a training or validation image" in output
+    repeated = (load(clone, "test_images") == images[0]).all(axis=(1, 2, 3)).sum()
+    assert f" {repeated} test images have the pixels of a training or validation image" in output
     assert load(clone, "test_labels").sum() == 15
 
 
@@ -120,3 +124,21 @@ def test_data_that_the_models_do_not_fit_are_refused_before_anything_is_replaced
     output = preprocess(clone, check=False)
     assert "error: params.yaml: train.cnn.blocks.1: its filters and pooling do not fit the 2x2 maps" in output
     assert not (clone.folder / "data/prepared").exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "key", "value", "words"),
+    [
+        ("train_cnn", "train.cnn.blocks", [LARGE], "train.cnn.blocks.0: its filters and pooling do not fit"),
+        ("train_random_forest", "train.random_forest.max_features", 400, "400 of mine's 324 features"),
+    ],
+)
+def test_params_edited_since_that_the_data_do_not_allow_are_refused_by_the_training(clone, module, key, value, words):
+    own_arrays(clone, np.random.default_rng(0).integers(0, 256, (100, 16, 16), dtype=np.uint8), np.arange(100) % 2)
+    preprocess(clone)
+    clone.set_params({key: value})
+    done = clone.run("python", "-m", f"stages.{module}", check=False)
+    assert done.returncode == 1
+    assert words in done.stdout
+    assert "Traceback" not in done.stdout
+    assert [path.name for path in clone.folder.glob("models/*")] == [".gitignore"]

@@ -1,5 +1,7 @@
 """The training images that the random forest is trained on."""
 
+from contextlib import suppress
+
 import numpy as np
 from sklearn.model_selection import train_test_split
 
@@ -19,7 +21,8 @@ def subset(training: Split, size: int | None, seed: int) -> Split:
             f"lower it to at most {available - classes}, or null for all"
         )
     chosen = np.array([], int)
-    if size >= classes:
+    # Raised where a class has one image, or there are fewer of them than classes.
+    with suppress(ValueError):
         chosen, _ = train_test_split(np.arange(available), train_size=size, stratify=training.labels, random_state=seed)
         chosen.sort()
     if len(np.unique(training.labels[chosen])) < classes:

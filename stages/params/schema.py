@@ -45,7 +45,7 @@ Extent = number(0, 0.5)
 
 
 class Data(Section):
-    name: Annotated[str, Field(description="the name of a folder in data/sets")]
+    name: Annotated[str, Field(description="the name of a folder in data/sets, a number in quotes")]
     offline: choice("sample", "fail")
     size: optional(list_of(integer(1, 1_000), 2, 2, "integers, height and width"))
     channels: Annotated[Literal[1, 3] | None, Field(description="1 | 3, or null")]
@@ -265,7 +265,7 @@ class Params(Section):
     @model_validator(mode="after")
     def _fits_the_data_set(self):
         dataset = load_dataset(self.data.name)
-        # Of the user's own data `preprocess` finds out.
+        # Of the user's own data `preprocess` finds out, and each training: an edit of its params runs it alone.
         if dataset is None:
             return self
         # Rounded up, as scikit-learn splits.

@@ -26,7 +26,7 @@ def test_all_are_all(size):
     assert subset(ALL, size, seed=0) is ALL
 
 
-@pytest.mark.parametrize(("counts", "size"), [([40, 40, 40], 2), ([980, 20], 20)])
+@pytest.mark.parametrize(("counts", "size"), [([40, 40, 40], 2), ([980, 20], 20), ([60, 60, 1], 50)])
 def test_a_size_that_leaves_a_class_out_is_refused(counts, size):
     labels = np.repeat(np.arange(len(counts)), counts)
     with pytest.raises(UserError, match=f"train_samples: {size} of .* training images leave a class without one"):
