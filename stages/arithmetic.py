@@ -77,9 +77,11 @@ def switch(runtime: "Runtime") -> None:
                 )
     for name, (value, key) in wanted.items():
         if os.environ.setdefault(name, value) != value:
+            # Neither arithmetic leaves it to the environment.
+            other = "" if key == "arithmetic" else f", or change runtime.{key}"
             raise UserError(
                 f"{name}={os.environ[name]} in the environment: params.yaml says runtime.{key}: "
-                f"{getattr(runtime, key)}, which sets {value}\n{_remedy(name)}, or change runtime.{key}."
+                f"{getattr(runtime, key)}, which sets {value}\n{_remedy(name)}{other}."
             )
     # JAX has no public way to hold XLA to a number of threads.
     threads = f"{runtime.threads} threads" if runtime.backend == "tensorflow" else "a thread for each core"

@@ -24,11 +24,12 @@ from stages.tracking.stage import run_stage
 def main() -> None:
     params = load_params(DownloadParams)
     used, requested = params.name, load_dataset(params.name)
+    published = requested.published if requested else {}
     # Verified files stay in the folder after a failure, for the next attempt.
     with replaced(RAW, resume=True) as folder:
-        for part in folder.glob("*.part"):
-            part.unlink()
-        published = requested.published if requested else {}
+        for left in folder.iterdir():
+            if left.name not in published:
+                left.unlink()
         if published:
             try:
                 size = sum(file.size for file in published.values())

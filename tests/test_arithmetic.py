@@ -40,6 +40,7 @@ def test_this_machine_makes_the_recorded_bytes(reproduced, stage):
     [
         ("KERAS_BACKEND", "jax", "params.yaml says runtime.backend: tensorflow"),
         ("TF_NUM_INTRAOP_THREADS", "3", "params.yaml says runtime.threads: 2"),
+        ("TF_ENABLE_ONEDNN_OPTS", "0", "params.yaml says runtime.arithmetic: portable, which sets 1\nUnset it: unset"),
         ("ONEDNN_DEFAULT_FPMATH_MODE", "BF16", "params.yaml says runtime.arithmetic: portable"),
         pytest.param(
             "OPENBLAS_CORETYPE",
@@ -55,6 +56,7 @@ def test_an_environment_that_contradicts_is_an_error_that_names_both(checked_out
     assert f"error: {name}={value} in the environment: " in done.stdout
     assert said in done.stdout
     assert f"Unset it: unset {name}" in done.stdout
+    assert "or change runtime.arithmetic" not in done.stdout
     assert "Traceback" not in done.stdout
 
 

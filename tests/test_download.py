@@ -93,6 +93,16 @@ def test_what_a_killed_download_left_behind_does_not_get_into_the_data(clone):
     assert not partial.exists()
 
 
+def test_nor_does_what_a_failed_download_of_another_data_set_left(clone):
+    (clone.folder / "data/sets/mine/train").mkdir(parents=True)
+    clone.set_params({"data.name": "mine"})
+    partial = clone.folder / "data/raw.partial"
+    partial.mkdir(parents=True)
+    (partial / TRAIN_IMAGES).write_bytes(b"whole")
+    download(clone)
+    assert [path.name for path in (clone.folder / "data/raw").iterdir()] == ["manifest.json"]
+
+
 @pytest.mark.parametrize("mirror", ["http://[::1", "http://", "ftp://user:secret@example.org", "file:///tmp"])
 def test_a_mirror_that_cannot_be_is_refused(clone, mirror):
     clone.set_params({"data.name": "mnist"})

@@ -89,7 +89,7 @@ def own_mirror() -> str:
     if not own or "://" in own:
         return own
     # Not the current folder: an experiment of DVC runs in a temporary copy.
-    return str(main_repository() / Path(own).expanduser())
+    return str(main_repository() / os.path.expanduser(own))
 
 
 def _mirrors(dataset: Dataset) -> list[str]:

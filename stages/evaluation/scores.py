@@ -57,10 +57,10 @@ def intervals(prefix: str, y_true: np.ndarray, y_proba: np.ndarray) -> dict[str,
     normal = normalized(y_proba)
     count, classes = normal.shape
     y_pred = normal.argmax(axis=1)
-    precision, recall, f1 = _precision_recall_f1(y_true, y_pred, classes)
+    precision, recall, f1, support = _resampled_per_class(y_true, y_pred, classes)
     resampled = {
         **_resampled_means(y_true, normal),
-        "balanced_accuracy": recall[:, np.unique(y_true)].mean(axis=1),
+        "balanced_accuracy": recall.mean(axis=1, where=support > 0),
         "precision": precision.mean(axis=1),
         "recall": recall.mean(axis=1),
         "f1": f1.mean(axis=1),
@@ -83,7 +83,7 @@ def per_class(y_true: np.ndarray, y_pred: np.ndarray, names: list[str]) -> pd.Da
     """Return precision, recall, F1, each with `_low` and `_high`, and support (number of images) of each class."""
     classes = np.arange(len(names))
     precision, recall, f1, support = precision_recall_fscore_support(y_true, y_pred, labels=classes, zero_division=0)
-    _, _, resampled = _precision_recall_f1(y_true, y_pred, len(names))
+    _, _, resampled, _ = _resampled_per_class(y_true, y_pred, len(names))
     right = np.bincount(y_true[y_true == y_pred], minlength=len(names))
     ends = {
         "precision": [wilson(*pair) for pair in zip(right, np.bincount(y_pred, minlength=len(names)), strict=True)],
@@ -173,10 +173,10 @@ def _resamples(count: int) -> Iterator[np.ndarray]:
         yield weights
 
 
-def _precision_recall_f1(
+def _resampled_per_class(
     y_true: np.ndarray, y_pred: np.ndarray, classes: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return three arrays (resamples, classes).
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return precision, recall, F1 and support of bootstrap samples, each (resamples, classes).
 
     They are functions of the confusion matrix, and that of a bootstrap sample has a multinomial distribution.
     """
@@ -191,7 +191,8 @@ def _precision_recall_f1(
     def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
         return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
-    return ratio(right, of_predicted), ratio(right, of_actual), ratio(2 * right, of_actual + of_predicted)
+    f1 = ratio(2 * right, of_actual + of_predicted)
+    return ratio(right, of_predicted), ratio(right, of_actual), f1, of_actual
 
 
 def _percentiles(values: np.ndarray) -> Interval:

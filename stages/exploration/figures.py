@@ -57,6 +57,8 @@ def draw_points(points: np.ndarray, labels: np.ndarray, names: list[str], path: 
     together.scatter(*points.T, s=size, c=colors(labels % colors.N), **dots)
     shown = []
     for label, name in enumerate(plain(names)):
+        if not (labels == label).any():
+            continue
         middle = np.median(points[labels == label], axis=0)
         box = {"fc": "white", "ec": "none", "alpha": 0.7, "pad": 1}
         shown.append(together.annotate(name, middle, ha="center", va="center", weight="bold", bbox=box))

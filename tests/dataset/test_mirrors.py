@@ -341,8 +341,9 @@ def test_data_mirror_comes_first_as_a_folder_or_a_url(folder, tmp_path, monkeypa
     assert asked == [f"/tiny/{TRAIN_LABELS}"]
 
 
-def test_a_folder_without_the_file_is_named(folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("DATA_MIRROR", str(tmp_path / "nowhere"))
+@pytest.mark.parametrize("name", ["nowhere", "~nobody/nowhere"])
+def test_a_folder_without_the_file_is_named(folder, monkeypatch, name):
+    monkeypatch.setenv("DATA_MIRROR", name)
     with pytest.raises(UserError, match="nowhere/tiny/: no such file"):
         fetch(dataset(), folder, Counter())
 

@@ -57,6 +57,12 @@ def test_balanced_accuracy_is_that_of_scikit_learn():
     assert low < found["test_balanced_accuracy"] < high
 
 
+def test_a_resample_without_a_class_says_nothing_of_its_recall():
+    # A third of the resamples lack the one image of class 2; all answers are right.
+    labels = np.array([0] * 50 + [1] * 50 + [2])
+    assert intervals("test", labels, np.eye(3)[labels])["test_balanced_accuracy"] == (1, 1)
+
+
 def test_per_class_has_a_row_for_a_class_that_is_never_predicted():
     table = per_class(LABELS, PROBABILITIES.argmax(axis=1), ["a", "b", "c"])
     assert list(table.index) == ["a", "b", "c"]
