@@ -27,7 +27,7 @@ from stages.process.errors import UserError
 
 # Of one picture. The page makes photos smaller before it sends them.
 MOST_BYTES, MOST_PIXELS = 8_000_000, 16_000_000
-# Sides of a drawing: the page sends one of 140 pixels.
+# Pixels of a drawing's longer side: the page sends one of 140.
 MOST_DRAWN = 512
 # Not all that Pillow opens: for some it starts other programs.
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF")
@@ -120,7 +120,7 @@ def _image(answers: Answers, kind: str, content: bytes, resize: str) -> np.ndarr
         return np.asarray(answers.test.images[index])
     if kind == "drawing" and info.dataset not in BOXES:
         raise HTTPException(404, f"{info.dataset} cannot be drawn")
-    _check_size(content, MOST_DRAWN**2 if kind == "drawing" else MOST_PIXELS)
+    _check_size(content, kind)
     picture = open_picture(BytesIO(content), "the picture")
     if kind == "picture":
         return answers.prepared(image_of(picture, info, resize))
@@ -128,20 +128,22 @@ def _image(answers: Answers, kind: str, content: bytes, resize: str) -> np.ndarr
     return answers.prepared(drawn_digit(ink, info.dataset, (info.height, info.width)))
 
 
-def _check_size(content: bytes, most: int) -> None:
-    """Raise for a picture of more pixels than `most`, or of another format, before any of it is decoded."""
+def _check_size(content: bytes, kind: str) -> None:
+    """Raise for a picture or drawing that is too large, or of another format, before any of it is decoded."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(BytesIO(content), formats=FORMATS) as picture:
-                pixels = picture.width * picture.height
+                size = picture.size
     except Image.DecompressionBombError:
-        pixels = most + 1
+        size = (MOST_PIXELS, MOST_PIXELS)
     # Pillow raises all kinds of exceptions for a broken file.
     except Exception:
         raise UserError(f"this is no picture that can be read; send one of {', '.join(FORMATS)}") from None
-    if pixels > most:
-        raise HTTPException(413, f"the picture has more than {most:,} pixels; make it smaller")
+    if size[0] * size[1] > MOST_PIXELS:
+        raise HTTPException(413, f"the picture has more than {MOST_PIXELS:,} pixels; make it smaller")
+    if kind == "drawing" and max(size) > MOST_DRAWN:
+        raise HTTPException(413, f"the drawing is {size[0]} x {size[1]} pixels; at most {MOST_DRAWN} for each side")
 
 
 def _page(answers: Answers) -> str:
@@ -152,6 +154,7 @@ def _page(answers: Answers) -> str:
         "classes": info.class_names,
         "drawable": info.dataset in BOXES,
         "examples": answers.examples,
+        "formats": [f"image/{name.lower()}" for name in FORMATS],
         "models": [{"name": each.model.name, "title": each.model.title} for each in answers.trained],
         "mostBytes": MOST_BYTES,
     }

@@ -243,6 +243,12 @@ def test_the_keyboard_draws(page: Page):
     before = page.locator("#width").input_value()
     page.keyboard.press("]")
     assert int(page.locator("#width").input_value()) == int(before) + 1
+    # The mouse takes over from a pen that the keyboard has put down.
+    page.keyboard.press("Space")
+    draw(page, "1")
+    page.keyboard.press("Control+z")
+    page.keyboard.press("Control+z")
+    assert answers(page).count("1") >= 2
 
 
 def test_a_finger_draws(browser: Browser, url: str):
@@ -300,6 +306,15 @@ def test_a_large_photo_is_made_smaller_before_it_is_sent(page: Page):
     page.locator("#file").set_input_files({"name": "p.jpg", "mimeType": "image/jpeg", "buffer": file.getvalue()})
     assert answers(page).count("1") >= 2
     assert page.evaluate("createImageBitmap(sent).then(({width, height}) => [width, height])") == [800, 600]
+
+
+def test_a_large_picture_stays_transparent(page: Page):
+    picture = Image.new("RGBA", (1200, 1200))
+    ImageDraw.Draw(picture).line([(620, 200), (590, 1000)], fill=(0, 0, 0, 255), width=90)
+    file = BytesIO()
+    picture.save(file, "PNG")
+    page.locator("#file").set_input_files({"name": "p.png", "mimeType": "image/png", "buffer": file.getvalue()})
+    assert answers(page).count("1") >= 2
 
 
 @pytest.mark.parametrize("scheme", ["dark", pytest.param("light", marks=pytest.mark.long)])
@@ -407,6 +422,7 @@ def broken() -> dict[str, tuple[str, bytes, int]]:
         "far too many pixels": ("picture", promising(photo, 60_000, 60_000), 413),
         "too many bytes": ("picture", bytes(8_000_001), 413),
         "large drawing": ("drawing", png(np.zeros((600, 600), np.uint8)), 413),
+        "long drawing": ("drawing", png(np.zeros((1, 5_000), np.uint8)), 413),
         "no number": ("test", b"1; drop", 404),
         "negative": ("test", b"-1", 404),
         "beyond the last": ("test", b"360", 404),
