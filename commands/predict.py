@@ -71,7 +71,10 @@ def run(arguments: argparse.Namespace) -> None:
     # The first part before the models, which take seconds: a mistake in a file is said at once.
     read = partial(_read, here, info, resizing(info), arguments.as_is)
     if show_path:
-        _show(read(files[0]), show_path)
+        steps = read(files[0])
+        _show(steps, show_path)
+        # Standard input can be read once.
+        read = {files[0]: steps}.__getitem__
     failed, answering = 0, None
     with ExitStack() as stack:
         if csv_path:
@@ -124,7 +127,7 @@ def _check_targets(here: Path, files: list[str], csv_path: Path | None, show_pat
     for option, path in (("--csv", csv_path), ("--show", show_path)):
         if path is None or not path.exists():
             continue
-        if any(file != STANDARD_INPUT and path.samefile(here / file) for file in files):
+        if any(file != STANDARD_INPUT and (here / file).exists() and path.samefile(here / file) for file in files):
             raise UserError(f"{option} {path}: is one of the pictures; name a file that is to be written")
         if not path.is_file():
             what = "a folder" if path.is_dir() else "no file"

@@ -107,8 +107,10 @@ def test_a_csv_has_a_row_for_each_picture_that_can_be_read(mnist, pictures, tmp_
     shutil.copytree(pictures, tmp_path / "some")
     (tmp_path / "some/broken.png").write_text("no picture")
     Image.new("L", (50, 50), 255).save(tmp_path / "some/empty.png")
+    (tmp_path / "some/gone.png").symlink_to("nothing.png")
+    (tmp_path / "said.csv").write_text("the last one")
     code, output, errors = mnist(*FOREST, "--csv", tmp_path / "said.csv", tmp_path / "some")
-    assert code == "error: 2 of 12 pictures could not be used, as said above; the other 10 are done"
+    assert code == "error: 3 of 13 pictures could not be used, as said above; the other 10 are done"
     assert not output
     assert "broken.png: no picture of a known format" in errors
     assert "empty.png: no digit found on it" in errors
@@ -149,9 +151,12 @@ def test_images_of_the_data_set_are_taken_as_they_are(mnist, reproduced, tmp_pat
     assert np.mean([int(each) == label for each, label in zip(said, labels, strict=True)]) >= 0.85
 
 
-def test_what_was_done_can_be_looked_at(mnist, pictures, tmp_path):
-    code, _, _ = mnist(*FOREST, "--show", tmp_path / "steps.png", pictures / "3.png")
+@pytest.mark.parametrize("source", ["3.png", "-"])
+def test_what_was_done_can_be_looked_at(mnist, pictures, tmp_path, monkeypatch, source):
+    monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO((pictures / "3.png").read_bytes())))
+    code, output, _ = mnist(*FOREST, "--show", tmp_path / "steps.png", source if source == "-" else pictures / source)
     assert code == 0
+    assert output
     with Image.open(tmp_path / "steps.png") as image:
         assert image.width > 6 * 200
 
