@@ -47,15 +47,18 @@ class Verdict:
         return self.low is not None and self.low > 0
 
 
-def confirm(name: str, sweep: Sweep, study: optuna.Study, content: dict[str, Any], place: Place) -> Verdict:
+def confirm(name: str, sweep: Sweep, study: optuna.Study, content: dict[str, Any], place: Place) -> Verdict | None:
     """Train the best settings and the present ones with seeds that no trial had, and return how they compare.
 
-    The present ones are those that stood when the sweep began. What was trained before a kill is kept. Raises
-    `UserError` where the present settings cannot be trained.
+    The present ones are those that stood when the sweep began; None where no trial had others. What was trained before
+    a kill is kept. Raises `UserError` where the present settings cannot be trained.
     """
     first = checked(sweep, content, {}).runtime.seed
     seeds = [*range(first + 1, first + 1 + sweep.confirm.seeds)]
-    settings = {PRESENT: study.user_attrs[PRESENT]} | _best(sweep, study)
+    best = _best(sweep, study)
+    if not best:
+        return None
+    settings = {PRESENT: study.user_attrs[PRESENT]} | best
     tasks = [
         Task(
             experiment_name(name, label, seed),
@@ -145,10 +148,10 @@ def look_at_test_images(
 
 
 def _best(sweep: Sweep, study: optuna.Study) -> dict[str, dict[str, Any]]:
-    """Return the changes of the best settings, by the numbers of their trials; equal ones once."""
+    """Return the changes of the best settings but the present ones, by the numbers of their trials; equal ones once."""
     best: dict[str, dict[str, Any]] = {}
     for trial in best_trials(study):
         changes = proposed(sweep, trial.params)
-        if changes not in best.values() and len(best) < sweep.confirm.best:
+        if changes not in (study.user_attrs[PRESENT], *best.values()) and len(best) < sweep.confirm.best:
             best[f"{trial.number:04d}"] = changes
     return best

@@ -99,7 +99,7 @@ def _conclude(
     best, verdict, tested = best_trials(study), None, None
     if sweep.confirm and best:
         verdict = confirm(name, sweep, study, content, place)
-        if verdict.beats:
+        if verdict and verdict.beats:
             tested = look_at_test_images(name, sweep, study, verdict, content, Path.cwd(), place)
     page = write_page(name, sweep, file, study, verdict, tested)
     if not progress.console.is_terminal:
@@ -110,6 +110,8 @@ def _conclude(
         raise UserError(f"{name}: no trial is complete, so there is nothing to choose from; the page says why")
     if verdict:
         print(_words(sweep, verdict))
+    elif sweep.confirm:
+        print("All trials that are complete have the present settings: there is nothing to compare them with")
     else:
         print("Whether the best is more than chance is not known: confirm: {best: 3, seeds: 5} in the file finds out")
     if tested:

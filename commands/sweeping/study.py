@@ -83,7 +83,7 @@ def open_study(name: str, sweep: Sweep, base: dict[str, Any], present: dict[str,
         _check_unchanged(name, before, file, base)
     kept = {FILE: file, BASE: base, PRESENT: before[PRESENT] if study.trials and PRESENT in before else present}
     for key, value in kept.items():
-        if before.get(key) != value:
+        if json.dumps(before.get(key)) != json.dumps(value):
             study.set_user_attr(key, value)
     return study
 
@@ -129,7 +129,9 @@ def _check_unchanged(name: str, before: dict[str, Any], file: dict[str, Any], ba
         was["trials"] = now["trials"]
     if CONFIRMED not in before:
         was["confirm"] = now["confirm"]
-    if changed := changes(flat(was), flat(now)):
+    # As JSON, by which Optuna knows them: the same keys in another order, or 0 for 0.0, are other values there.
+    texts = [{key: json.dumps(value) for key, value in flat(each).items()} for each in (was, now)]
+    if changed := changes(*texts):
         raise UserError(f"{path} has changed since its first trial: {_some(changed)}{remedy}")
     if changed := changes(before[BASE], base):
         raise UserError(

@@ -280,6 +280,15 @@ def test_a_changed_file_or_base_is_refused_with_what_changed(project, params_fil
         opened()
 
 
+def test_equal_values_that_are_written_otherwise_are_a_change(project):
+    values = [{"name": name, "learning_rate": 0.001, "schedule": "cosine"} for name in ("adam", "sgd")]
+    write(project, parameter("train.cnn.optimizer", values=values))
+    opened().next_task()
+    write(project, parameter("train.cnn.optimizer", values=[dict(reversed(each.items())) for each in values]))
+    with pytest.raises(UserError, match="has changed since its first trial: parameters.train.cnn.optimizer.values was"):
+        opened()
+
+
 @pytest.mark.parametrize("content", ["", "data:\n  name: digits\n"])
 def test_a_params_file_that_an_editor_is_writing_ends_the_sweep_without_a_trial(project, params_file, content):
     write(project)
@@ -375,6 +384,19 @@ def test_the_best_are_compared_with_the_settings_that_stood_when_the_sweep_began
     assert verdict.present == [value_of(task) for task in trained[:2]]
     # Once more there is nothing to train.
     assert confirmed() == (verdict, [])
+
+
+def test_the_present_settings_are_not_compared_with_themselves(project, params_file):
+    edit_file(params_file, {"train.cnn.optimizer.learning_rate": 0.003})
+    grid = {"method": "grid", "trials": None, "confirm": CONFIRM}
+    write(project, grid | parameter("train.cnn.optimizer.learning_rate", values=[0.003, 0.005]))
+    run(opened())
+    verdict, trained = confirmed()
+    assert (verdict.winner, verdict.gain < 0) == (1, True)
+    assert len(trained) == 4
+    write(project, grid | parameter("train.cnn.optimizer.learning_rate", values=[0.003]), "alone")
+    run(opened("alone"))
+    assert confirmed(name="alone") == (None, [])
 
 
 def test_what_could_not_be_trained_again_is_tried_by_the_next_command(project):
