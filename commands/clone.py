@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
+from dvc.config import Config
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
@@ -82,12 +83,14 @@ def set_up_dvc(folder: Path) -> None:
 
     Raises `UserError` where the data set of its params.yaml cannot be had.
     """
-    settings = main_repository() / ".dvc/config.local"
-    if settings.exists():
-        # The remote's password, say.
-        shutil.copy2(settings, folder / ".dvc")
-    if run_dvc("cache", "dir", "--quiet", "--local", project_dvc().cache.local_cache_dir, folder=folder):
-        raise UserError("dvc cache failed; its messages are above")
+    project, private = project_dvc(), main_repository() / ".dvc/config.local"
+    if private.exists():
+        # For the permissions of the file, which may have a password.
+        shutil.copy2(private, folder / ".dvc")
+    with Config(str(folder / ".dvc")).edit("local") as settings:
+        # A remote that is a folder, named from here, is the same one there.
+        settings.update(project.config.load_one("local"))
+        settings["cache"]["dir"] = project.cache.local_cache_dir
     name = str(read_yaml(folder / PARAMS)["data"]["name"])
     # DVC keeps it as a whole, or parts of it.
     kept = [*(folder / SETS).glob(f"{glob.escape(name)}.dvc"), *(folder / SETS / name).rglob("*.dvc")]

@@ -12,7 +12,7 @@ from ruamel.yaml.error import YAMLError
 
 from commands.clone import check_out_code, find_run, output_md5, set_up_dvc
 from commands.dvc_console import run_dvc
-from commands.experiments import RECIPES, check_experiment, recipe_params
+from commands.experiments import RECIPES, check_experiment, check_recipe, recipe_params
 from stages.learners.models import ALL_MODELS, Model
 from stages.params.views import EvaluateParams, edit_file, load_params
 from stages.paths import LOCK, PARAMS, PREPARED
@@ -54,6 +54,8 @@ def run(arguments: argparse.Namespace) -> None:
         else:
             params = {} if arguments.recipe is None else recipe_params(arguments.recipe)
             recorded = _md5_of_lock() if arguments.recipe is None else _md5_of_recipe(arguments.recipe)
+            if arguments.recipe is not None:
+                check_recipe(arguments.recipe)
             check_experiment(params)
             tags, diff = git_state()
             if not tags:

@@ -104,10 +104,10 @@ def test_a_data_set_that_dvc_keeps_comes_back_too(checked_out, tmp_path_factory)
 @pytest.mark.long
 def test_the_model_of_another_member_comes_from_the_remote(checked_out, tmp_path_factory):
     ann, folder = checked_out, tmp_path_factory.mktemp("team")
-    ann.run("dvc", "remote", "add", "--default", "storage", str(folder / "remote"))
-    ann.commit("the remote")
+    ann.run("dvc", "remote", "add", "--local", "--default", "storage", str(folder / "remote"))
     bob = Clone(folder / "bob")
     ann.run("git", "clone", "--quiet", ".", str(bob.folder))
+    bob.run("dvc", "remote", "add", "--local", "--default", "storage", "../remote")
     # An edit that is in no commit, of a model that Bob has never had.
     ann.set_params({"train.random_forest.n_estimators": 4})
     ann.run("dvc", "repro", "train-random-forest")

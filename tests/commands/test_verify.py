@@ -106,6 +106,9 @@ def test_a_recipe_is_compared_with_the_file_beside_it(short):
     md5 = short.run("md5sum", "reports/second.txt").stdout
     (short.folder / "recipes/own.md5").write_text(md5)
     assert "same bytes: all 1 outputs" in short.run("mnist", "verify", "--recipe", "own").stdout
+    (short.folder / "recipes/own.yaml").write_text("# a recipe of one's own\nruntime:\n  sed: 7\n")
+    assert "error: recipes/own.yaml: runtime.sed" in short.run("mnist", "verify", "--recipe", "own", check=False).stdout
+    (short.folder / "recipes/own.yaml").write_text("# a recipe of one's own\nruntime:\n  seed: 7\n")
     (short.folder / "recipes/own.md5").write_text("? ? ?")
     assert "recipes/own.md5: each line" in short.run("mnist", "verify", "--recipe", "own", check=False).stdout
 
