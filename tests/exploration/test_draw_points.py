@@ -1,4 +1,4 @@
-"""The figures of the data."""
+"""The points of UMAP, drawn."""
 
 import warnings
 
