@@ -57,11 +57,12 @@ class Progress:
 
 def checkpoint_path(model: Model, params: dict[str, Any], device: str) -> Path:
     """Return the file of this training: its name is made of data, params, code, packages, device and processor."""
-    loaded = [module.__file__ for name, module in sys.modules.items() if name.startswith("stages.")]
+    names = [name for name in sys.modules if name == "__main__" or name.startswith("stages.")]
+    loaded = {getattr(sys.modules[name], "__file__", None) for name in names} - {None}
     identity = {
         "data": folder_md5(PREPARED),
         "params": params,
-        "code": sorted(file_md5(Path(file)) for file in loaded if file),
+        "code": sorted(file_md5(Path(file)) for file in loaded),
         "packages": versions(*model.packages, "jax", "jaxlib"),
         "device": [device, processor(), cores()],
         "environment": {name: value for name, value in os.environ.items() if name.startswith(COMPUTING)},

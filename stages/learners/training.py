@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 
 import keras
 import numpy as np
@@ -18,6 +17,12 @@ from stages.process.console import progress_bar, warn
 from stages.process.errors import UserError
 from stages.process.lifetime import interrupts_deferred
 from stages.runtime import jit_compile
+
+# With this module, and not in a training: a checkpoint is of the code that is loaded.
+if keras.config.backend() == "jax":
+    from stages.learners.jax_epochs import compiled, make_epochs
+else:
+    from stages.learners.tensorflow_epochs import compiled, make_epochs
 
 # Networks that had fewer steps knew hardly more than chance, or far less than they could (measured on `digits`).
 TOO_FEW_STEPS = 200
@@ -52,8 +57,7 @@ def train(
     )
     # A checkpoint has its variables, and within a graph it is too late to make them.
     network.optimizer.build(network.trainable_variables)
-    backend = _for_backend()
-    train_epoch, validate = backend.make_epochs(network, params, training, validation, seed)
+    train_epoch, validate = make_epochs(network, params, training, validation, seed)
     progress = checkpoint and load_checkpoint(checkpoint, network)
     progress = progress or Progress(history={name: [] for name in HISTORY})
     history, done = progress.history, progress.epochs
@@ -96,18 +100,8 @@ def train(
         network.set_weights(progress.best_weights)
         kept = progress.best
     if params.batch_norm and params.batch_norm_statistics == "recomputed":
-        recompute_statistics(network, _whole_batches(training.images, params.batch_size, seed), backend.compiled)
+        recompute_statistics(network, _whole_batches(training.images, params.batch_size, seed), compiled)
     return history, kept
-
-
-def _for_backend() -> ModuleType:
-    if keras.config.backend() == "jax":
-        from stages.learners import jax_epochs
-
-        return jax_epochs
-    from stages.learners import tensorflow_epochs
-
-    return tensorflow_epochs
 
 
 def say_length(name: str, params: Network, images: int) -> None:

@@ -1,6 +1,9 @@
 """A training that is interrupted and goes on ends as if nothing had happened."""
 
 import os
+import shutil
+import subprocess
+import sys
 from contextlib import nullcontext, suppress
 
 import keras
@@ -14,6 +17,7 @@ from stages.learners.networks import build_mlp, optimizer
 from stages.params.views import TrainMlpParams, load_params
 from stages.paths import PREPARED
 from stages.process.errors import UserError
+from tests.conftest import PROJECT
 from tests.learners.test_networks import section
 from tests.learners.test_training import TRAINING, VALIDATION
 
@@ -22,6 +26,9 @@ WITH_STATE = {
     "hidden_units": [8], "epochs": 6, "min_steps": None, "batch_size": 16, "dropout": 0.4, "batch_norm": True,
     "optimizer": {"name": "adam", "learning_rate": 0.02, "schedule": "one_cycle"},
 }  # fmt: skip
+
+
+TENSORFLOW = {"KERAS_BACKEND": "tensorflow", "PYTHONPATH": ""}
 
 
 class KilledError(Exception):
@@ -174,6 +181,33 @@ def test_a_training_that_differs_in_anything_has_another_checkpoint(tmp_path, mo
     (PREPARED / "labels.npy").write_bytes(b"2")
     others.append(checkpoint_path(MLP, params, "cpu"))
     assert len({path, *others}) == 1 + len(others)
+
+
+@pytest.mark.parametrize(
+    "file", ["stages/learners/augmentation.py", "stages/learners/tensorflow_epochs.py", "train.py"]
+)
+def test_it_is_of_all_the_code_that_trains(tmp_path, file):
+    shutil.copytree(PROJECT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / PREPARED).mkdir(parents=True)
+    (tmp_path / "train.py").write_text(
+        "from stages.learners.ensemble import train_networks\n"
+        "from stages.learners.checkpoint import checkpoint_path\n"
+        "from stages.learners.models import MLP\n"
+        "print(checkpoint_path(MLP, {}, 'cpu'))\n"
+    )
+
+    def name() -> str:
+        command = (sys.executable, "-m", "train")
+        done = subprocess.run(
+            command, cwd=tmp_path, env=os.environ | TENSORFLOW, capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip().rpartition("/")[2]
+
+    before = name()
+    assert before.endswith(".npz")
+    with open(tmp_path / file, "a") as edited:
+        edited.write("# edited\n")
+    assert name() != before
 
 
 def test_what_nobody_came_back_to_is_removed_in_the_end(tmp_path):
