@@ -11,13 +11,13 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from stages.dataset.arrays import Arrays
-from stages.dataset.catalogue import PACKAGED, Dataset, images_and_labels, load_dataset
+from stages.dataset.catalogue import PACKAGED, SETS, Dataset, images_and_labels, load_dataset
 from stages.dataset.fallback import SAMPLES
 from stages.dataset.folders import replaced
 from stages.dataset.idx import IdxError, read_idx
 from stages.dataset.images import prepare
 from stages.dataset.imbalance import imbalance
-from stages.dataset.own import Images, read_own
+from stages.dataset.own import Images, read_own, state_of
 from stages.dataset.pieces import pieces
 from stages.dataset.prepared import DatasetInfo, save_info, split_writer
 from stages.params.views import PreprocessParams, check_fit, load_params
@@ -34,6 +34,7 @@ TEST_SEED = 0
 def main() -> None:
     params = load_params(PreprocessParams)
     manifest = _read_manifest(params.name)
+    before = state_of(params.name)
     train, test, names = _read(manifest, params)
     if test is None:
         learnt, held = _split(train.labels, names, params.test_fraction, TEST_SEED, "data.test_fraction", "test")
@@ -67,6 +68,9 @@ def main() -> None:
                 for split, (raw, indices) in splits.items()
             }
         save_info(folder, info)
+        if state_of(params.name) != before:
+            # DVC hashes the folder once this has ended, and would record the new files for what the old have made.
+            raise UserError(f"{SETS / params.name}: was changed while this ran\nRun dvc repro again.")
     if repeated := np.isin(seen["test"], np.concatenate([seen["train"], seen["validation"]])).sum():
         warn(f"{repeated:,} test images have the pixels of a training or validation image: they say nothing new")
     if sentence := imbalance(np.bincount(train.labels[learnt[kept]], minlength=len(names)), names):

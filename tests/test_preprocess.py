@@ -1,5 +1,7 @@
 """Preprocess splits the raw data without loss; faults/test_bad_data.py has what it refuses."""
 
+import time
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -108,6 +110,22 @@ def test_without_a_test_folder_a_share_is_split_off_and_what_stands_in_both_is_s
     repeated = (load(clone, "test_images") == images[0]).all(axis=(1, 2, 3)).sum()
     assert f" {repeated} test images have the pixels of a training or validation image" in output
     assert load(clone, "test_labels").sum() == 15
+
+
+def test_pictures_that_come_while_it_runs_are_an_error_and_replace_nothing(clone):
+    own_arrays(
+        clone, np.random.default_rng(0).integers(0, 256, (60_000, 16, 16), dtype=np.uint8), np.arange(60_000) % 2
+    )
+    clone.set_params({"preprocess.deskew": True})
+    running = clone.start("python", "-m", "stages.preprocess")
+    while not (clone.folder / "data/prepared.partial").exists():
+        assert running.poll() is None
+        time.sleep(0.001)
+    (clone.folder / "data/sets/mine/late.txt").write_text("one more")
+    output = running.stdout.read()
+    assert running.wait() == 1
+    assert "error: data/sets/mine: was changed while this ran" in output
+    assert not (clone.folder / "data/prepared").exists()
 
 
 def test_a_split_without_an_image_of_each_class_names_the_smallest_class(clone):

@@ -1,5 +1,6 @@
 """A data set of the user's own: a folder of data/sets with pictures or arrays, whichever is there."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,13 @@ def read_own(name: str, params: PreprocessParams) -> Own:
         f"{folder}: has no folder train/<class>/ with pictures, and no train_images.npy or train-images-idx3-ubyte\n"
         f"Put them there ({HOW}), or set data.name in params.yaml to another data set."
     )
+
+
+def state_of(name: str) -> int:
+    """Return a number that is another one, within this process, once a file of data/sets/<name> is another."""
+    paths = (os.path.join(where, file) for where, _, files in os.walk(SETS / name) for file in files)
+    states = ((path, os.lstat(path)) for path in paths)
+    return sum(hash((path, state.st_size, state.st_mtime_ns)) for path, state in states)
 
 
 def _pictures(folder: Path, params: PreprocessParams) -> Own:
