@@ -57,13 +57,15 @@ def intervals(prefix: str, y_true: np.ndarray, y_proba: np.ndarray) -> dict[str,
     normal = normalized(y_proba)
     count, classes = normal.shape
     y_pred = normal.argmax(axis=1)
-    precision, recall, f1, support = _resampled_per_class(y_true, y_pred, classes)
+    precision, recall, f1, actual, predicted = _resampled_per_class(y_true, y_pred, classes)
+    # What a resample lacks says nothing of a class.
+    any_actual, any_image = actual > 0, actual + predicted > 0
     resampled = {
         **_resampled_means(y_true, normal),
-        "balanced_accuracy": recall.mean(axis=1, where=support > 0),
-        "precision": precision.mean(axis=1),
-        "recall": recall.mean(axis=1),
-        "f1": f1.mean(axis=1),
+        "balanced_accuracy": recall.mean(axis=1, where=any_actual),
+        "precision": precision.mean(axis=1, where=any_image),
+        "recall": recall.mean(axis=1, where=any_actual),
+        "f1": f1.mean(axis=1, where=any_image),
     }
     found = {f"{prefix}_{name}": _percentiles(values) for name, values in resampled.items()}
     among_two = _among_two(y_true, normal, normalize=False)
@@ -83,7 +85,7 @@ def per_class(y_true: np.ndarray, y_pred: np.ndarray, names: list[str]) -> pd.Da
     """Return precision, recall, F1, each with `_low` and `_high`, and support (number of images) of each class."""
     classes = np.arange(len(names))
     precision, recall, f1, support = precision_recall_fscore_support(y_true, y_pred, labels=classes, zero_division=0)
-    _, _, resampled, _ = _resampled_per_class(y_true, y_pred, len(names))
+    _, _, resampled, *_ = _resampled_per_class(y_true, y_pred, len(names))
     right = np.bincount(y_true[y_true == y_pred], minlength=len(names))
     ends = {
         "precision": [wilson(*pair) for pair in zip(right, np.bincount(y_pred, minlength=len(names)), strict=True)],
@@ -173,10 +175,10 @@ def _resamples(count: int) -> Iterator[np.ndarray]:
         yield weights
 
 
-def _resampled_per_class(
-    y_true: np.ndarray, y_pred: np.ndarray, classes: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return precision, recall, F1 and support of bootstrap samples, each (resamples, classes).
+def _resampled_per_class(y_true: np.ndarray, y_pred: np.ndarray, classes: int) -> tuple[np.ndarray, ...]:
+    """Return precision, recall, F1 and the numbers of actual and predicted images of each class in bootstrap samples.
+
+    All five are (resamples, classes).
 
     They are functions of the confusion matrix, and that of a bootstrap sample has a multinomial distribution.
     """
@@ -192,7 +194,7 @@ def _resampled_per_class(
         return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
     f1 = ratio(2 * right, of_actual + of_predicted)
-    return ratio(right, of_predicted), ratio(right, of_actual), f1, of_actual
+    return ratio(right, of_predicted), ratio(right, of_actual), f1, of_actual, of_predicted
 
 
 def _percentiles(values: np.ndarray) -> Interval:

@@ -63,6 +63,18 @@ def test_a_resample_without_a_class_says_nothing_of_its_recall():
     assert intervals("test", labels, np.eye(3)[labels])["test_balanced_accuracy"] == (1, 1)
 
 
+@pytest.mark.parametrize(("classes", "images"), [(256, 700), (100, 200), (20, 40)])
+def test_of_many_classes_with_few_images_each_metric_lies_in_its_interval(classes, images):
+    labels = np.arange(images) % classes
+    for wrong in (0, images // 10):
+        predicted = labels.copy()
+        predicted[:wrong] = (predicted[:wrong] + 1) % classes
+        metrics, ends = (of("test", labels, np.eye(classes)[predicted]) for of in (scores, intervals))
+        for name in ("balanced_accuracy", "precision", "recall", "f1"):
+            low, high = ends[f"test_{name}"]
+            assert low - 1e-9 <= metrics[f"test_{name}"] <= high + 1e-9
+
+
 def test_per_class_has_a_row_for_a_class_that_is_never_predicted():
     table = per_class(LABELS, PROBABILITIES.argmax(axis=1), ["a", "b", "c"])
     assert list(table.index) == ["a", "b", "c"]
