@@ -3,19 +3,15 @@
 import json
 import shutil
 import tempfile
-from math import isclose, nan
 from pathlib import Path
 from typing import Any
 
 from stages.fingerprints import file_md5
-from stages.tracking.champion import GATE, REPEAT_OF, logged_model
-from stages.tracking.identity import EVALUATION, LOGGED_ARTIFACTS, LOGGED_IMAGES, log_metrics
+from stages.tracking.champion import GATE, REPEAT_OF
+from stages.tracking.identity import EPOCH_BY_EPOCH, EVALUATION, LOGGED_ARTIFACTS, LOGGED_IMAGES, log_latest
 from stages.tracking.record import SYSTEM
 from stages.tracking.store import connect, search_runs
 
-# Relative: in an evaluation, which sums in another order than a training, a value differs by less.
-SAME = 1e-6
-EPOCH_BY_EPOCH = {"val_accuracy", "val_loss"}
 SIDE_BY_SIDE = ("confusion_matrix", "mistakes", "reliability")
 PREDICTIONS = "predictions.json"
 # The longer side of an image in MLflow's lists, as MLflow itself makes it.
@@ -31,7 +27,7 @@ def publish_evaluation(run: Any, record: Path, evaluation: dict[str, Any], time:
     gate = "passed" if metrics.pop("gate_passed") else "missed"
     # The run's tag "calibration" says it.
     metrics.pop("val_loss_fitted", None)
-    _log_metrics(run, metrics | evaluation["seconds"], time)
+    log_latest(run, metrics | evaluation["seconds"], time)
     _log_figures(run_id, record / "files/evaluation")
     client.set_tag(run_id, GATE, gate)
     # Last, so that an evaluation that broke off is published again.
@@ -56,25 +52,8 @@ def complete_repeats(run_id: str) -> bool:
     for repeat in search_runs(f"tags.`{REPEAT_OF}` = '{run_id}'"):
         own = repeat.data.metrics.keys() - EPOCH_BY_EPOCH
         new = {name: value for name, value in metrics.items() if name not in own}
-        completed |= _log_metrics(repeat, new, repeat.info.end_time)
+        completed |= log_latest(repeat, new, repeat.info.end_time)
     return completed
-
-
-def _log_metrics(run: Any, values: dict[str, float], time: int) -> bool:
-    """Make `values` the latest of the run and of its model, and return whether they were not."""
-    client, run_id, known = connect().MlflowClient(), run.info.run_id, run.data.metrics
-    step = max((output.step for output in run.outputs.model_outputs), default=0) if run.outputs else 0
-    new = {name: value for name, value in values.items() if not isclose(value, known.get(name, nan), rel_tol=SAME)}
-    # A model that averages over shifted images has other values than the network that was validated in each epoch.
-    after = {
-        name: 1 + max(point.step for point in client.get_metric_history(run_id, name))
-        for name in EPOCH_BY_EPOCH
-        if name in new and name in known
-    }
-    points = [(time, after.get(name, step), name, value) for name, value in new.items()]
-    if points:
-        log_metrics(run_id, points, logged_model(run))
-    return bool(points)
 
 
 def _log_figures(run_id: str, figures: Path) -> None:

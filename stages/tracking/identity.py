@@ -1,6 +1,7 @@
 """One model, one run: the md5 of a model is the tag of exactly one run, and all others of the same bytes repeat it."""
 
 import tempfile
+from math import isclose, nan
 from typing import Any
 
 from stages.learners.models import ALL_MODELS
@@ -11,6 +12,9 @@ from stages.tracking.trial import NUMBER, RUN_TAGS, SWEEP
 
 # Tag of a run: the md5 of the metrics and figures of its evaluation.
 EVALUATION = "dvc.evaluation_md5"
+# Relative: in an evaluation, which sums in another order than a training, a value differs by less.
+SAME = 1e-6
+EPOCH_BY_EPOCH = {"val_accuracy", "val_loss"}
 # By these tags MLflow's pages know that there are images, and that an artifact is a table.
 LOGGED_IMAGES, LOGGED_ARTIFACTS = "mlflow.loggedImages", "mlflow.loggedArtifacts"
 
@@ -69,6 +73,23 @@ def log_metrics(run_id: str, metrics: list[tuple[int, int, str, float]], model: 
         mlflow.MlflowClient().log_batch(run_id, metrics=entities)
 
 
+def log_latest(run: Any, values: dict[str, float], time: int) -> bool:
+    """Make `values` the latest of the run and of its model, and return whether they were not."""
+    client, run_id, known = connect().MlflowClient(), run.info.run_id, run.data.metrics
+    step = max((output.step for output in run.outputs.model_outputs), default=0) if run.outputs else 0
+    new = {name: value for name, value in values.items() if not isclose(value, known.get(name, nan), rel_tol=SAME)}
+    # A model that averages over shifted images has other values than the network that was validated in each epoch.
+    after = {
+        name: 1 + max(point.step for point in client.get_metric_history(run_id, name))
+        for name in EPOCH_BY_EPOCH
+        if name in new and name in known
+    }
+    points = [(time, after.get(name, step), name, value) for name, value in new.items()]
+    if points:
+        log_metrics(run_id, points, logged_model(run))
+    return bool(points)
+
+
 def _make_repeat(run: Any, first: Any) -> None:
     """Tie `run` to the `first` one of the same bytes, which gets its evaluation and the alias of the registry."""
     client, run_id, first_id = connect().MlflowClient(), run.info.run_id, first.info.run_id
@@ -101,8 +122,8 @@ def _copy_evaluation(run: Any, first: Any) -> None:
     client, first_id = connect().MlflowClient(), first.info.run_id
     if EVALUATION in first.data.tags:
         return
-    new = {name: value for name, value in run.data.metrics.items() if name not in first.data.metrics}
-    log_metrics(first_id, [(run.info.end_time, 0, *metric) for metric in new.items()], logged_model(first))
+    own = first.data.metrics.keys() - EPOCH_BY_EPOCH
+    log_latest(first, {name: value for name, value in run.data.metrics.items() if name not in own}, run.info.end_time)
     known = {file.path for file in client.list_artifacts(first_id)}
     with tempfile.TemporaryDirectory() as folder:
         for file in client.list_artifacts(run.info.run_id):

@@ -263,7 +263,8 @@ def test_of_two_runs_that_two_machines_tagged_the_earliest_stands_for_the_model(
             assert tags["dvc.repeat_of"] == first
             assert not {"gate", "dvc.evaluation_md5"} & tags.keys()
         assert client.get_model_version_by_alias("digits", "champion").run_id == first
-        assert stands.data.metrics["test_accuracy"] == 0.9
+        # Also what its epochs have had: of the model that averages it is another.
+        assert (stands.data.metrics["test_accuracy"], stands.data.metrics["val_accuracy"]) == (0.9, 0.9)
         assert stands.data.tags["gate"] == "passed"
         assert len(client.get_metric_history(first, "test_accuracy")) == 1
         assert "confusion_matrix.png" in [file.path for file in client.list_artifacts(first)]
