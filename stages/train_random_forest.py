@@ -15,7 +15,10 @@ def main() -> None:
     params = load_params(TrainRandomForestParams)
 
     # Here, since they take a second or two, in which the process beside the stage has begun.
+    import numpy as np
+
     from stages.dataset.features import FEATURES, feature_count
+    from stages.dataset.pieces import pieces
     from stages.dataset.prepared import load_info, load_split
     from stages.dataset.subset import subset
     from stages.learners.forest import check_memory, grow
@@ -42,7 +45,8 @@ def main() -> None:
         start = time.perf_counter()
         forest = grow(params.forest, params.seed, features(training.images), training.labels)
         seconds = time.perf_counter() - start
-        shares, temperature = forest.predict_proba(features(validation.images)), None
+        parts = (validation.images[piece] for piece in pieces(len(validation.labels), validation.images.shape[1:]))
+        shares, temperature = np.concatenate([forest.predict_proba(features(part)) for part in parts]), None
         metrics = validation_metrics(validation.labels, shares)
         if params.forest.calibration == "temperature":
             temperature = fit_temperature(shares, validation.labels, params.forest.n_estimators)

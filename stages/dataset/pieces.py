@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-# Images of a piece, and the most values in it.
+# Most images of a piece, and most values in it, where one step does not have more.
 IMAGES, VALUES = 4096, 4096 * 32 * 32 * 3
 
 

@@ -5,6 +5,7 @@ from itertools import product
 import numpy as np
 from sklearn.metrics import log_loss
 
+from stages.dataset.pieces import pieces
 from stages.dataset.scaling import scaled
 from stages.evaluation.scores import normalized
 from stages.learners.classifier import Classifier
@@ -23,14 +24,17 @@ def integrated_gradients(classifier: Classifier, images: np.ndarray, classes: np
     added up. `images` are uint8 (n, height, width) or (n, height, width, 3), `classes` integers (n,). Return None for a
     classifier without gradients. (Sundararajan, Taly & Yan, "Axiomatic Attribution for Deep Networks", 2017.)
     """
-    images = scaled(images)
     shares = ((np.arange(STEPS) + 0.5) / STEPS).astype(np.float32)
-    path = (shares.reshape(-1, *[1] * images.ndim) * images).reshape(-1, *images.shape[1:])
-    gradients = classifier.input_gradients(path, np.tile(classes, STEPS))
-    if gradients is None:
-        return None
-    attributions = gradients.reshape(STEPS, *images.shape).mean(axis=0) * images
-    return attributions if attributions.ndim == 3 else attributions.sum(axis=3)
+    found = []
+    for piece in pieces(len(images), (STEPS, *images.shape[1:])):
+        some = scaled(images[piece])
+        path = (shares.reshape(-1, *[1] * some.ndim) * some).reshape(-1, *some.shape[1:])
+        gradients = classifier.input_gradients(path, np.tile(classes[piece], STEPS))
+        if gradients is None:
+            return None
+        attributions = gradients.reshape(STEPS, *some.shape).mean(axis=0) * some
+        found.append(attributions if attributions.ndim == 3 else attributions.sum(axis=3))
+    return np.concatenate(found)
 
 
 def block_importance(classifier: Classifier, images: np.ndarray, y_true: np.ndarray) -> np.ndarray:

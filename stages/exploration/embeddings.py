@@ -60,8 +60,7 @@ def purity(points: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     `silhouette` is -1 to 1 (Rousseeuw, "Silhouettes", 1987).
     """
     neighbors = min(NEIGHBORS, len(points) - 1)
-    # The first is the point itself.
-    nearest = NearestNeighbors(n_neighbors=neighbors + 1).fit(points).kneighbors(points, return_distance=False)[:, 1:]
+    nearest = NearestNeighbors(n_neighbors=neighbors).fit(points).kneighbors(return_distance=False)
     return {
         "neighbor_purity": float(np.mean(labels[nearest] == labels[:, None])),
         # It takes two classes, and one of them with two points.

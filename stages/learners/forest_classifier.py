@@ -6,11 +6,9 @@ import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 
 from stages.dataset.features import FEATURES
+from stages.dataset.pieces import pieces
 from stages.learners.classifier import Classifier
 from stages.learners.temperature import calibrated
-
-# Images whose features are in memory at once.
-PREDICTED = 10_000
 
 
 class ForestClassifier(Classifier):
@@ -28,7 +26,7 @@ class ForestClassifier(Classifier):
 
     def _predict(self, images: np.ndarray, probabilities: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """Return the `probabilities` for the shares of votes, float32."""
-        parts = (images[start : start + PREDICTED] for start in range(0, len(images), PREDICTED))
+        parts = (images[piece] for piece in pieces(len(images), images.shape[1:]))
         shares = (self.forest.predict_proba(FEATURES[self.features](part)) for part in parts)
         return np.concatenate([probabilities(part).astype(np.float32) for part in shares])
 

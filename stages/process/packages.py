@@ -16,9 +16,10 @@ def warn_of_other_versions() -> None:
         # The project asks itself for those that compute; the other extras are for who wants them.
         own = next(each for each in project["dependencies"] if each.startswith(f"{project['name']}["))
         extras = [project["optional-dependencies"][name] for name in own.partition("[")[2].rstrip("]").split(",")]
+        pinned = dict(requirement.split("==") for requirements in extras for requirement in requirements)
+    # One that is not pinned with == is a ValueError too.
     except (OSError, ValueError, KeyError, StopIteration):
         return
-    pinned = dict(requirement.split("==") for requirements in extras for requirement in requirements)
     pinned = {name.partition("[")[0]: number for name, number in pinned.items()}
     installed = versions(*pinned)
     others = [f"{name} {installed.get(name, 'missing')}" for name, pin in pinned.items() if installed.get(name) != pin]

@@ -85,5 +85,5 @@ def training_run(model: Model, params: dict[str, Any], info: DatasetInfo, traini
 
 
 def _warn_of_loss(error: OSError) -> None:
-    where = error.filename or "the record for MLflow"
-    warn(f"{where}: cannot be written ({error.strerror}): MLflow will not show how this training went")
+    where, reason = error.filename or "the record for MLflow", error.strerror or "no space, or no right to"
+    warn(f"{where}: cannot be written ({reason}): MLflow will not show how this training went")

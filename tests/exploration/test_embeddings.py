@@ -19,6 +19,9 @@ def test_principal_components_come_with_the_variance_that_they_explain():
 
 
 def test_purity_is_1_for_classes_apart_and_chance_for_noise():
+    # Of equal points none is its own neighbour.
+    places = np.repeat(RANDOM.random((30, 2)), 12, axis=0)
+    assert purity(places, np.tile(np.arange(12), 30))["neighbor_purity"] == 0
     apart = purity(APART.reshape(120, -1), LABELS)
     assert apart["neighbor_purity"] == 1
     assert apart["silhouette"] > 0.7

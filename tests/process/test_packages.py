@@ -29,6 +29,12 @@ def test_dvc_status_names_the_stages_that_an_upgrade_concerns(checked_out, packa
     assert stages or "up to date" in status
 
 
+def test_one_that_is_not_pinned_is_no_traceback(checked_out):
+    path = checked_out.folder / "pyproject.toml"
+    path.write_text(path.read_text().replace('"numpy==', '"numpy>='))
+    assert "Traceback" not in checked_out.run("python", "-m", "stages.download").stdout
+
+
 def test_another_version_than_the_pinned_one_is_said(checked_out):
     upgrade(checked_out, "keras")
     (warning,) = (
