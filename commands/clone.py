@@ -83,13 +83,14 @@ def set_up_dvc(folder: Path) -> None:
 
     Raises `UserError` where the data set of its params.yaml cannot be had.
     """
-    project, private = project_dvc(), main_repository() / ".dvc/config.local"
-    if private.exists():
+    project, file = project_dvc(), main_repository() / ".dvc/config.local"
+    if file.exists():
         # For the permissions of the file, which may have a password.
-        shutil.copy2(private, folder / ".dvc")
+        shutil.copy2(file, folder / ".dvc")
     with Config(str(folder / ".dvc")).edit("local") as settings:
         # A remote that is a folder, named from here, is the same one there.
-        settings.update(project.config.load_one("local"))
+        private = project.config.load_one("local")
+        settings.update(private, remote=project.config.load_one("repo").get("remote", {}) | private["remote"])
         settings["cache"]["dir"] = project.cache.local_cache_dir
     name = str(read_yaml(folder / PARAMS)["data"]["name"])
     # DVC keeps it as a whole, or parts of it.

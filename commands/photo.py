@@ -98,7 +98,9 @@ def _sheet(picture: Image.Image, small: Image.Image) -> Image.Image:
 
     It must be one light piece without large dents, and have something dark on it and all around it.
     """
-    if even_ground(*_pixels(small)) is not None:
+    ground = even_ground(*_pixels(small))
+    # An even dark one may be what the sheet lies on.
+    if ground is not None and float(ground.mean()) > 0.5:
         return picture
     grey = cv2.GaussianBlur(np.asarray(small.convert("L")), (0, 0), 1.5)
     _, light = cv2.threshold(grey, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)

@@ -16,7 +16,7 @@ from stages.process.errors import UserError, one_line
 
 
 def open_picture(source: Path | BinaryIO, name: str) -> Image.Image:
-    """Return the picture upright, in mode L or RGB, or LA or RGBA where it has transparent parts.
+    """Return the picture upright, in mode L or RGB, or RGBA where it has transparent parts.
 
     Raises `UserError` with `name` for what is no picture, and for one of too many pixels, before these are decoded.
     """

@@ -43,7 +43,10 @@ def check_here() -> str:
 def check_nodes(surveys: list[slot.Survey], rooms: list[int], commit: str, cpus: int) -> None:
     """Raise `UserError` where a node would not run the trials of `commit`, or has room for more than one at a time."""
     if not surveys:
-        raise UserError("no machine of the cluster has room for a trial: see resources in the sweep's file")
+        raise UserError(
+            f"no machine of the cluster has room for a trial, which takes {cpus} CPU(s)\n"
+            "Lower resources in the sweep's file or, for mnist repeat, runtime.threads; or start Ray with more."
+        )
     for found, room in zip(surveys, rooms, strict=True):
         mistake = None
         if room > 1:

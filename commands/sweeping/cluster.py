@@ -109,7 +109,7 @@ def _import_ray() -> Any:
     try:
         import ray
     except ImportError:
-        raise UserError("--cluster needs Ray\nInstall it: uv run --extra cluster mnist sweep …") from None
+        raise UserError("--cluster needs Ray\nInstall it: uv run --extra cluster mnist …") from None
     return ray
 
 

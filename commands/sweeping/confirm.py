@@ -110,7 +110,11 @@ def judge(values: dict[str, list[float]], seeds: list[int], goal: str, compared:
     present = values[PRESENT]
     others = {label: each for label, each in values.items() if label != PRESENT}
     if not others:
-        raise UserError("none of the best settings could be trained with every seed; see above")
+        raise UserError(
+            "none of the best settings could be trained with every seed; see above\n"
+            "To try more of them, copy the file to another name, with a larger confirm.best: what was trained comes "
+            "from DVC's cache."
+        )
     sign = 1 if goal == "maximize" else -1
     label = max(others, key=lambda each: sign * float(np.mean(others[each])))
     gains = sign * (np.array(others[label]) - np.array(present))

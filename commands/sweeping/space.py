@@ -101,6 +101,10 @@ def check_space(name: str, sweep: Sweep, content: dict[str, Any], read_by_stage:
             )
         if sweep.confirm and _overlap(key, "runtime.seed"):
             raise UserError(f"{where}.{key}: confirm has seeds of its own; take out one of the two")
+    if sweep.confirm:
+        last = checked(sweep, content, {}).runtime.seed + sweep.confirm.seeds
+        if mistake := invalid(sweep, content, {"runtime.seed": last}):
+            raise UserError(f"{sweep_file(name)}: confirm.seeds: {mistake}\nLower runtime.seed in {PARAMS}.")
     for changes in _combinations(sweep):
         if mistake := invalid(sweep, content, changes):
             together = ", ".join(f"{key.rpartition('.')[2]} {one_line(value, 40)}" for key, value in changes.items())

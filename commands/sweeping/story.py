@@ -96,9 +96,13 @@ def _while_unchanged(place: Place, name: str, sweep: Sweep, base: dict[str, Any]
 def _conclude(
     name: str, sweep: Sweep, file: str, study: optuna.Study, content: dict[str, Any], progress: Progress, place: Place
 ) -> None:
-    best, verdict, tested = best_trials(study), None, None
+    best, verdict, tested, mistake = best_trials(study), None, None, None
     if sweep.confirm and best:
-        verdict = confirm(name, sweep, study, content, place)
+        try:
+            verdict = confirm(name, sweep, study, content, place)
+        except UserError as error:
+            # The search is done, and its page is written first.
+            mistake = error
         if verdict and verdict.beats:
             tested = look_at_test_images(name, sweep, study, verdict, content, Path.cwd(), place)
     page = write_page(name, sweep, file, study, verdict, tested)
@@ -108,6 +112,8 @@ def _conclude(
     print(f"In MLflow (uv run mnist ui): tags.sweep = '{name}'")
     if not best:
         raise UserError(f"{name}: no trial is complete, so there is nothing to choose from; the page says why")
+    if mistake:
+        raise mistake
     if verdict:
         print(_words(sweep, verdict))
     elif sweep.confirm:

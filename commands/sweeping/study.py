@@ -131,6 +131,9 @@ def _check_unchanged(name: str, before: dict[str, Any], file: dict[str, Any], ba
         was["confirm"] = now["confirm"]
     # As JSON, by which Optuna knows them: the same keys in another order, or 0 for 0.0, are other values there.
     texts = [{key: json.dumps(value) for key, value in flat(each).items()} for each in (was, now)]
+    for each, text in zip((was, now), texts, strict=True):
+        # By it the points of a grid have their numbers.
+        text["the order of parameters"] = ", ".join(each["parameters"])
     if changed := changes(*texts):
         raise UserError(f"{path} has changed since its first trial: {_some(changed)}{remedy}")
     if changed := changes(before[BASE], base):

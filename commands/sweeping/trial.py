@@ -112,8 +112,8 @@ def run_trial(
                 told.append(event)
                 if "epoch" in event:
                     yield Epoch(event["epoch"], event["values"])
-                if event.get("ended") == FINISHED:
-                    yield _trained(told)
+                if event.get("ended") == FINISHED and (trained := _trained(told)):
+                    yield trained
             if not ending and (reason := stop()):
                 (folder / STOP).write_text(reason, encoding="utf-8")
                 break
@@ -147,9 +147,12 @@ def start_experiment(
     return start_dvc(clone, *command, **options)
 
 
-def _trained(told: list[dict[str, Any]]) -> Trained:
+def _trained(told: list[dict[str, Any]]) -> Trained | None:
+    """Return the metrics of the model; None where a full disk has lost some of what was told."""
     facts = {key: value for event in told for key, value in event.items()}
     epochs = [event["values"] for event in told if "epoch" in event]
+    if not epochs or "best_weights" not in facts:
+        return None
     best = min(epochs, key=lambda values: values["val_loss"])
     return Trained(best if facts["best_weights"] else epochs[-1])
 

@@ -102,12 +102,13 @@ def test_a_data_set_that_dvc_keeps_comes_back_too(checked_out, tmp_path_factory)
 
 
 @pytest.mark.long
-def test_the_model_of_another_member_comes_from_the_remote(checked_out, tmp_path_factory):
+@pytest.mark.parametrize("where", [(), ("--local",)])
+def test_the_model_of_another_member_comes_from_the_remote(checked_out, tmp_path_factory, where):
     ann, folder = checked_out, tmp_path_factory.mktemp("team")
-    ann.run("dvc", "remote", "add", "--local", "--default", "storage", str(folder / "remote"))
     bob = Clone(folder / "bob")
     ann.run("git", "clone", "--quiet", ".", str(bob.folder))
-    bob.run("dvc", "remote", "add", "--local", "--default", "storage", "../remote")
+    ann.run("dvc", "remote", "add", "--local", "--default", "storage", str(folder / "remote"))
+    bob.run("dvc", "remote", "add", *where, "--default", "storage", "../remote")
     # An edit that is in no commit, of a model that Bob has never had.
     ann.set_params({"train.random_forest.n_estimators": 4})
     ann.run("dvc", "repro", "train-random-forest")
@@ -115,9 +116,9 @@ def test_the_model_of_another_member_comes_from_the_remote(checked_out, tmp_path
     (run,) = runs(ann)["random-forest"]
     uri = f"sqlite:///{ann.folder / 'mlflow.db'}"
 
-    done = bob.run("mnist", "checkout", run.info.run_id, str(folder / "state"), MLFLOW_TRACKING_URI=uri)
+    done = bob.run("mnist", "checkout", run.info.run_id, str(folder / "deep/state"), MLFLOW_TRACKING_URI=uri)
     assert "Running stage 'train-random-forest'" not in done.stdout
-    assert file_md5(folder / "state" / FOREST) == run.data.tags["dvc.model_md5"]
+    assert file_md5(folder / "deep/state" / FOREST) == run.data.tags["dvc.model_md5"]
 
     # Without the remote it is trained again.
     shutil.rmtree(folder / "remote")

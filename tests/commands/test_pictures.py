@@ -5,7 +5,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from benchmarks.pictures import KINDS
 from commands.pictures import image_of, open_picture, picture_steps
@@ -42,6 +42,14 @@ def test_a_photo_of_a_digit_is_normalized_as_in_mnist(kind):
     assert image.max() == 255
     # Strokes, and neither dirt nor a whole sheet.
     assert 0.08 < (image > 127).mean() < 0.3
+
+
+@pytest.mark.parametrize("around", ["black", (60, 60, 60)])
+@pytest.mark.parametrize("width", [20, 60, 100])
+def test_an_even_dark_ground_around_a_sheet_is_left_out(around, width):
+    wanted = image_of(seven(), MNIST, "pad").astype(int)
+    image = image_of(ImageOps.expand(seven(), width, around), MNIST, "pad")
+    assert np.abs(image - wanted).mean() < 3
 
 
 def test_a_digit_fills_the_height_of_the_small_data_set():

@@ -2,7 +2,7 @@
 
 import argparse
 import shutil
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import pytest
 from optuna.trial import TrialState
@@ -18,6 +18,7 @@ from commands.sweeping.placing import Place, this_clone
 from commands.sweeping.report import write_page
 from commands.sweeping.search import Search
 from commands.sweeping.space import check_space, distributions, params_content, point, present_values, proposed
+from commands.sweeping.story import run_sweep
 from commands.sweeping.study import REASON, TESTED, alone, finished, journal, open_study
 from commands.sweeping.trial import COMPLETE, FAILED, STOPPED, Ended, Epoch, Task, Trained
 from stages.params.views import edit_file
@@ -280,6 +281,16 @@ def test_a_changed_file_or_base_is_refused_with_what_changed(project, params_fil
         opened()
 
 
+def test_the_order_of_the_parameters_by_which_points_are_numbered_stays(project):
+    write(project)
+    opened().next_task()
+    write(project, {"parameters": dict(reversed(SWEEP["parameters"].items()))})
+    with pytest.raises(
+        UserError, match="has changed since its first trial: the order of parameters was train.cnn.opti"
+    ):
+        opened()
+
+
 def test_equal_values_that_are_written_otherwise_are_a_change(project):
     values = [{"name": name, "learning_rate": 0.001, "schedule": "cosine"} for name in ("adam", "sgd")]
     write(project, parameter("train.cnn.optimizer", values=values))
@@ -408,6 +419,25 @@ def test_what_could_not_be_trained_again_is_tried_by_the_next_command(project):
         confirmed(lambda task: value_of(task) if "present" in task.name else None)
     verdict, trained = confirmed()
     assert [task.name.rpartition("-seed-")[0] for task in trained] == [f"own-{verdict.winner:04d}"] * 2
+
+
+def test_a_verdict_that_cannot_be_had_leaves_the_page_of_the_search(project, monkeypatch):
+    def value(task: Task) -> float | None:
+        return None if task.name == "own-0005-seed-2" else value_of(task) + int(task.name[4:8] == "0005")
+
+    write(project, {"confirm": CONFIRM})
+    monkeypatch.setattr("commands.sweeping.story.check_tracked", lambda name: None)
+    monkeypatch.setattr("commands.sweeping.story._place", lambda *_: nullcontext(place_of(value, [])))
+    with pytest.raises(UserError, match="none of the best settings could be trained .*\n.* a larger confirm.best"):
+        run_sweep("own", None)
+    assert "The best trials" in (project / "reports/sweeps/own/index.html").read_text()
+
+
+def test_seeds_of_confirm_that_cannot_be_are_refused_before_the_first_trial(project, params_file):
+    edit_file(params_file, {"runtime.seed": 2**32 - 2})
+    write(project, {"confirm": CONFIRM})
+    with pytest.raises(UserError, match="confirm.seeds: runtime.seed: 4294967296 is not allowed"):
+        check()
 
 
 def test_a_sweep_named_as_the_present_settings_is_judged_like_others(project):
