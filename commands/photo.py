@@ -109,7 +109,12 @@ def _sheet(picture: Image.Image, small: Image.Image) -> Image.Image:
         return picture
     piece = labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
     outlines, _ = cv2.findContours(piece.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    hull = cv2.fillConvexPoly(np.zeros_like(grey), cv2.convexHull(np.concatenate(outlines)), 1)
+    outline = cv2.convexHull(np.concatenate(outlines))
+    hull = cv2.fillConvexPoly(np.zeros_like(grey), outline, 1)
+    _, sides, _ = cv2.minAreaRect(outline)
+    # A bold light digit is rounder than a sheet.
+    if ground is not None and cv2.contourArea(outline) < 0.95 * sides[0] * sides[1]:
+        return picture
     rim = max(3, round(0.012 * max(grey.shape)))
     inside = cv2.erode(hull, np.ones((2 * rim + 1, 2 * rim + 1), np.uint8), borderValue=0) > 0
     edge = np.concatenate([piece[0], piece[-1], piece[:, 0], piece[:, -1]])

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from benchmarks.pictures import KINDS
 from commands.pictures import image_of, open_picture, picture_steps
@@ -50,6 +52,16 @@ def test_an_even_dark_ground_around_a_sheet_is_left_out(around, width):
     wanted = image_of(seven(), MNIST, "pad").astype(int)
     image = image_of(ImageOps.expand(seven(), width, around), MNIST, "pad")
     assert np.abs(image - wanted).mean() < 3
+
+
+@pytest.mark.parametrize("digit", "04689")
+@pytest.mark.parametrize("stroke", [12, 20])
+def test_a_bold_light_digit_is_no_sheet(digit, stroke):
+    light = Image.new("L", (300, 330), 0)
+    font = ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans-Bold.ttf")), 220)
+    ImageDraw.Draw(light).text((150, 165), digit, 255, font, "mm", stroke_width=stroke)
+    wanted = image_of(ImageOps.invert(light), MNIST, "pad").astype(int)
+    assert np.abs(image_of(light, MNIST, "pad") - wanted).mean() < 3
 
 
 def test_a_digit_fills_the_height_of_the_small_data_set():
