@@ -87,10 +87,13 @@ def set_up_dvc(folder: Path) -> None:
     if file.exists():
         # For the permissions of the file, which may have a password.
         shutil.copy2(file, folder / ".dvc")
-    with Config(str(folder / ".dvc")).edit("local") as settings:
+    shared, private = (project.config.load_one(level) for level in ("repo", "local"))
+    # A commit from before a remote may have only half of it.
+    with Config(str(folder / ".dvc"), validate=False).edit("local") as settings:
+        settings.update(private)
         # A remote that is a folder, named from here, is the same one there.
-        private = project.config.load_one("local")
-        settings.update(private, remote=project.config.load_one("repo").get("remote", {}) | private["remote"])
+        for remote, about in shared["remote"].items():
+            settings["remote"][remote] = about | private["remote"].get(remote, {})
         settings["cache"]["dir"] = project.cache.local_cache_dir
     name = str(read_yaml(folder / PARAMS)["data"]["name"])
     # DVC keeps it as a whole, or parts of it.

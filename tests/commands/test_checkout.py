@@ -109,6 +109,7 @@ def test_the_model_of_another_member_comes_from_the_remote(checked_out, tmp_path
     ann.run("git", "clone", "--quiet", ".", str(bob.folder))
     ann.run("dvc", "remote", "add", "--local", "--default", "storage", str(folder / "remote"))
     bob.run("dvc", "remote", "add", *where, "--default", "storage", "../remote")
+    bob.run("dvc", "remote", "modify", "--local", "storage", "jobs", "3")
     # An edit that is in no commit, of a model that Bob has never had.
     ann.set_params({"train.random_forest.n_estimators": 4})
     ann.run("dvc", "repro", "train-random-forest")
