@@ -113,7 +113,10 @@ class Outputs:
     def _cached(self, md5: str) -> Path:
         path = cached(md5, self.clone)
         if not path.is_file():
-            raise UserError(f"{path}: DVC's cache has lost an output\nTrain it again: dvc repro --force")
+            raise UserError(
+                f"{path}: DVC's cache has lost an output of {self.name}\n"
+                "Remove the sweep's journal in .dvc/tmp/sweeps, and it is made again; all else comes from the cache."
+            )
         return path
 
     def _restore_run(self, tags: dict[str, str], values: dict[str, float]) -> None:

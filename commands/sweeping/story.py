@@ -1,5 +1,6 @@
 """A sweep from its file to its page: check, search, confirm, report."""
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
@@ -21,9 +22,13 @@ from commands.sweeping.space import check_space, checked, params_content, presen
 from commands.sweeping.study import alone, best_trials, open_study
 from commands.sweeping.trial import Event, Task, experiment_name
 from commands.sweeping.words import metric_words
+from commands.sweeping.workspace import NOTE
 from stages.process.errors import UserError
 from stages.tracking.beside import publishing_the_rest
 from stages.tracking.store import tracking_uri
+
+# Seconds that DVC may take to start an experiment.
+SETTLES = 60
 
 
 def run_sweep(name: str, address: str | None) -> None:
@@ -83,7 +88,7 @@ def _while_unchanged(place: Place, name: str, sweep: Sweep, base: dict[str, Any]
 
     def checked(next_task: Callable[[], Task | None]) -> Task | None:
         # DVC would take the changed state for this one.
-        if (now := base_of(sweep)) != base:
+        if (now := _settled(sweep, base)) != base:
             raise UserError(
                 f"{name}: what its trials depend on has changed while it ran: {changes(base, now)[0]}\n"
                 "Put that back; then the same command goes on."
@@ -93,6 +98,21 @@ def _while_unchanged(place: Place, name: str, sweep: Sweep, base: dict[str, Any]
     return replace(place, run=lambda next_task, heard: place.run(partial(checked, next_task), heard))
 
 
+def _settled(sweep: Sweep, base: dict[str, Any]) -> dict[str, Any]:
+    """Return the base as it stands, once no trial starts in this clone, as one of a cluster's may.
+
+    While DVC starts one, its params stand in params.yaml. Raises `UserError` where that cannot be read after it.
+    """
+    end = time.monotonic() + SETTLES
+    while NOTE.exists() and time.monotonic() < end:
+        # Git may be writing the files.
+        with suppress(UserError, OSError, ValueError):
+            if base_of(sweep) == base:
+                return base
+        time.sleep(0.1)
+    return base_of(sweep)
+
+
 def _conclude(
     name: str, sweep: Sweep, file: str, study: optuna.Study, content: dict[str, Any], progress: Progress, place: Place
 ) -> None:
@@ -100,11 +120,11 @@ def _conclude(
     if sweep.confirm and best:
         try:
             verdict = confirm(name, sweep, study, content, place)
+            if verdict and verdict.beats:
+                tested = look_at_test_images(name, sweep, study, verdict, content, Path.cwd(), place)
         except UserError as error:
             # The search is done, and its page is written first.
             mistake = error
-        if verdict and verdict.beats:
-            tested = look_at_test_images(name, sweep, study, verdict, content, Path.cwd(), place)
     page = write_page(name, sweep, file, study, verdict, tested)
     if not progress.console.is_terminal:
         progress.console.print(best_table(name, sweep, study))

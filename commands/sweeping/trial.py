@@ -9,6 +9,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from commands.experiments import set_params
 from commands.git import remove_experiment
 from commands.sweeping.dvc_process import end_dvc, start_dvc
 from commands.sweeping.outputs import Outputs
-from commands.sweeping.workspace import forget_workspace, note_workspace
+from commands.sweeping.workspace import forget_workspace, mend_workspace, note_workspace
 from stages.process.errors import UserError, one_line
 from stages.tracking.record import FINISHED
 from stages.tracking.trial import EVENTS, FOLDER, STOP, TAGS, state_tag
@@ -95,13 +96,11 @@ def run_trial(
     folder.mkdir(parents=True)
     (folder / TAGS).write_text(json.dumps(task.tags), encoding="utf-8")
     told: list[dict[str, Any]] = []
-    reason = None
-    with open(folder / "console.log", "wb") as console:
-        environment = {**os.environ, FOLDER: str(folder.resolve())}
-        process = start_experiment(
-            clone, task.name, task.params, task.stage, pull=pull, env=environment, stdout=console
-        )
-    try:
+    reason, environment = None, {**os.environ, FOLDER: str(folder.resolve())}
+    with (
+        open(folder / "console.log", "wb") as console,
+        experiment(clone, task.name, task.params, task.stage, pull=pull, env=environment, stdout=console) as process,
+    ):
         events, ending = _new_events(folder / EVENTS), False
         while not ending:
             # Before the look: what was told until then is there.
@@ -119,23 +118,22 @@ def run_trial(
                 break
             if not ending:
                 time.sleep(LOOK_SECONDS)
-    finally:
-        end_dvc(process)
-        code = process.wait()
-        if code >= 0 and not told:
-            forget_workspace(clone)
     # What it has told since.
     told += next(events)
+    code = process.wait()
     yield from _outcome(task, clone, folder, told, code, reason)
     # Not that of one that failed: what it printed may be wanted.
     if code == 0 or reason:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def start_experiment(
+@contextmanager
+def experiment(
     clone: Path, name: str, params: dict[str, Any], *stages: str, pull: bool, **options: Any
-) -> psutil.Popen:
-    """Start DVC with the experiment, of all stages or of these; it replaces an earlier one of that name.
+) -> Iterator[psutil.Popen]:
+    """Start DVC with the experiment, of all stages or of these, and have it end with the block.
+
+    It replaces an earlier one of that name.
 
     With `pull` DVC looks in its remote, too. `options` are those of `start_dvc`.
     """
@@ -144,7 +142,16 @@ def start_experiment(
     pulled = ("--pull",) if pull else ()
     # Another DVC may be at work here: the one that keeps what the last trial has made, or the user's.
     command = ("--wait-for-lock", "exp", "run", "--temp", *pulled, "--name", name, *set_params(params), *stages)
-    return start_dvc(clone, *command, **options)
+    process, code = None, -1
+    try:
+        process = start_dvc(clone, *command, **options)
+        yield process
+    finally:
+        if process:
+            end_dvc(process)
+            code = process.wait()
+        # At once: later a stash of the user's could be taken for DVC's.
+        (forget_workspace if code >= 0 else mend_workspace)(clone)
 
 
 def _trained(told: list[dict[str, Any]]) -> Trained | None:

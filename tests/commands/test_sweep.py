@@ -3,6 +3,8 @@
 import argparse
 import shutil
 from contextlib import nullcontext, suppress
+from pathlib import Path
+from threading import Timer
 
 import pytest
 from optuna.trial import TrialState
@@ -21,6 +23,7 @@ from commands.sweeping.space import check_space, distributions, params_content, 
 from commands.sweeping.story import run_sweep
 from commands.sweeping.study import REASON, TESTED, alone, finished, journal, open_study
 from commands.sweeping.trial import COMPLETE, FAILED, STOPPED, Ended, Epoch, Task, Trained
+from commands.sweeping.workspace import NOTE
 from stages.params.views import edit_file
 from stages.process.errors import UserError
 from tests.conftest import PROJECT
@@ -431,6 +434,27 @@ def test_a_verdict_that_cannot_be_had_leaves_the_page_of_the_search(project, mon
     with pytest.raises(UserError, match="none of the best settings could be trained .*\n.* a larger confirm.best"):
         run_sweep("own", None)
     assert "The best trials" in (project / "reports/sweeps/own/index.html").read_text()
+
+
+def test_the_params_of_a_trial_that_starts_in_this_clone_are_no_change(project, params_file, monkeypatch):
+    changed = []
+
+    def value(task: Task) -> float:
+        if not changed:
+            # As DVC starts a trial of a cluster here, and puts everything back.
+            content, note = params_file.read_text(), Path(NOTE)
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.write_text("{}")
+            edit_file(params_file, {"runtime.seed": 7})
+            changed.append(Timer(0.5, lambda: (params_file.write_text(content), note.unlink())))
+            changed[0].start()
+        return value_of(task)
+
+    write(project)
+    monkeypatch.setattr("commands.sweeping.story.check_tracked", lambda name: None)
+    monkeypatch.setattr("commands.sweeping.story._place", lambda *_: nullcontext(place_of(value, [])))
+    run_sweep("own", None)
+    assert len(finished(opened().study)) == 6
 
 
 def test_seeds_of_confirm_that_cannot_be_are_refused_before_the_first_trial(project, params_file):

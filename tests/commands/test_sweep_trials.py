@@ -264,6 +264,15 @@ def test_a_sweep_that_is_interrupted_says_what_remains(checked_out):
     # DVC has cleaned up behind its stage.
     assert not [*(checked_out.folder / ".dvc/tmp/exps/standalone").glob("tmp*")]
 
+    # Also while DVC starts a trial: what the user puts into the stash after that stays there.
+    note = checked_out.folder / ".dvc/tmp/sweeps/.workspace.json"
+    sweep = checked_out.start("mnist", "sweep", "mlp", stdout=subprocess.DEVNULL)
+    wait_until(lambda: note.exists() and len(processes_in(checked_out.folder)) > 1)
+    sweep.send_signal(2)
+    assert sweep.wait(timeout=120) == 130
+    assert not note.exists()
+    assert checked_out.run("git", "stash", "list").stdout == ""
+
 
 def test_what_a_killed_dvc_has_left_on_a_detached_head_is_put_into_the_stash(clone):
     clone.run("git", "checkout", "--quiet", "--detach")
