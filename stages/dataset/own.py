@@ -1,6 +1,7 @@
 """A data set of the user's own: a folder of data/sets with pictures or arrays, whichever is there."""
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,9 +45,14 @@ def read_own(name: str, params: PreprocessParams) -> Own:
 
 def state_of(name: str) -> int:
     """Return a number that is another one, within this process, once a file of data/sets/<name> is another."""
-    paths = (os.path.join(where, file) for where, _, files in os.walk(SETS / name) for file in files)
-    states = ((path, os.lstat(path)) for path in paths)
-    return sum(hash((path, state.st_size, state.st_mtime_ns)) for path, state in states)
+    total = 0
+    for where, _, files in os.walk(SETS / name):
+        for path in (os.path.join(where, file) for file in files):
+            # A file may go meanwhile, and a link lead nowhere.
+            with suppress(FileNotFoundError):
+                state = os.stat(path)
+                total += hash((path, state.st_size, state.st_mtime_ns))
+    return total
 
 
 def _pictures(folder: Path, params: PreprocessParams) -> Own:

@@ -341,7 +341,7 @@ def test_data_mirror_comes_first_as_a_folder_or_a_url(folder, tmp_path, monkeypa
     assert asked == [f"/tiny/{TRAIN_LABELS}"]
 
 
-@pytest.mark.parametrize("name", ["nowhere", "~nobody/nowhere"])
+@pytest.mark.parametrize("name", ["nowhere", "~no-such-user/nowhere"])
 def test_a_folder_without_the_file_is_named(folder, monkeypatch, name):
     monkeypatch.setenv("DATA_MIRROR", name)
     with pytest.raises(UserError, match="nowhere/tiny/: no such file"):
