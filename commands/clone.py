@@ -94,6 +94,8 @@ def set_up_dvc(folder: Path) -> None:
         # A remote that is a folder, named from here, is the same one there.
         for remote, about in shared["remote"].items():
             settings["remote"][remote] = about | private["remote"].get(remote, {})
+        if default := project.config["core"].get("remote"):
+            settings["core"]["remote"] = default
         settings["cache"]["dir"] = project.cache.local_cache_dir
     name = str(read_yaml(folder / PARAMS)["data"]["name"])
     # DVC keeps it as a whole, or parts of it.

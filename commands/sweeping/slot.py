@@ -18,6 +18,7 @@ from filelock import FileLock
 import commands
 from commands.dvc_console import dvc_complaint
 from commands.git import experiment_commit, git
+from commands.sweeping.dvc_process import end_dvc
 from commands.sweeping.trial import (
     COMPLETE,
     DIED,
@@ -27,11 +28,11 @@ from commands.sweeping.trial import (
     Ended,
     Event,
     Task,
-    experiment,
     last_error,
     run_trial,
+    start_experiment,
 )
-from commands.sweeping.workspace import mend_workspace
+from commands.sweeping.workspace import forget_workspace, mend_workspace
 from stages.process.console import warn
 from stages.process.errors import UserError, one_line
 from stages.tracking.store import tracking_uri
@@ -99,8 +100,12 @@ def run_pipeline(name: str, params: dict[str, Any], commit: str, git_remote: str
     with _in_the_clone():
         _check_code(commit)
         can_pull = dvc_mistake() is None
-        with experiment(CLONE, name, params, pull=can_pull, stdout=subprocess.PIPE, text=True) as process:
+        process = start_experiment(CLONE, name, params, pull=can_pull, stdout=subprocess.PIPE, text=True)
+        try:
             said = process.communicate()[0]
+        finally:
+            end_dvc(process)
+        forget_workspace(CLONE)
         if process.returncode:
             raise UserError(last_error(said))
         _push_with(name, git_remote)

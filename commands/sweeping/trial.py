@@ -9,7 +9,6 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,11 +95,13 @@ def run_trial(
     folder.mkdir(parents=True)
     (folder / TAGS).write_text(json.dumps(task.tags), encoding="utf-8")
     told: list[dict[str, Any]] = []
-    reason, environment = None, {**os.environ, FOLDER: str(folder.resolve())}
-    with (
-        open(folder / "console.log", "wb") as console,
-        experiment(clone, task.name, task.params, task.stage, pull=pull, env=environment, stdout=console) as process,
-    ):
+    reason = None
+    with open(folder / "console.log", "wb") as console:
+        environment = {**os.environ, FOLDER: str(folder.resolve())}
+        process = start_experiment(
+            clone, task.name, task.params, task.stage, pull=pull, env=environment, stdout=console
+        )
+    try:
         events, ending = _new_events(folder / EVENTS), False
         while not ending:
             # Before the look: what was told until then is there.
@@ -118,22 +119,24 @@ def run_trial(
                 break
             if not ending:
                 time.sleep(LOOK_SECONDS)
+    finally:
+        end_dvc(process)
+        code = process.wait()
+        if not told:
+            # At once: later a stash of the user's could be taken for DVC's.
+            (forget_workspace if code >= 0 else mend_workspace)(clone)
     # What it has told since.
     told += next(events)
-    code = process.wait()
     yield from _outcome(task, clone, folder, told, code, reason)
     # Not that of one that failed: what it printed may be wanted.
     if code == 0 or reason:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@contextmanager
-def experiment(
+def start_experiment(
     clone: Path, name: str, params: dict[str, Any], *stages: str, pull: bool, **options: Any
-) -> Iterator[psutil.Popen]:
-    """Start DVC with the experiment, of all stages or of these, and have it end with the block.
-
-    It replaces an earlier one of that name.
+) -> psutil.Popen:
+    """Start DVC with the experiment, of all stages or of these; it replaces an earlier one of that name.
 
     With `pull` DVC looks in its remote, too. `options` are those of `start_dvc`.
     """
@@ -142,16 +145,11 @@ def experiment(
     pulled = ("--pull",) if pull else ()
     # Another DVC may be at work here: the one that keeps what the last trial has made, or the user's.
     command = ("--wait-for-lock", "exp", "run", "--temp", *pulled, "--name", name, *set_params(params), *stages)
-    process, code = None, -1
     try:
-        process = start_dvc(clone, *command, **options)
-        yield process
-    finally:
-        if process:
-            end_dvc(process)
-            code = process.wait()
-        # At once: later a stash of the user's could be taken for DVC's.
-        (forget_workspace if code >= 0 else mend_workspace)(clone)
+        return start_dvc(clone, *command, **options)
+    except BaseException:
+        mend_workspace(clone)
+        raise
 
 
 def _trained(told: list[dict[str, Any]]) -> Trained | None:

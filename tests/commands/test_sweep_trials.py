@@ -266,11 +266,12 @@ def test_a_sweep_that_is_interrupted_says_what_remains(checked_out):
 
     # Also while DVC starts a trial: what the user puts into the stash after that stays there.
     note = checked_out.folder / ".dvc/tmp/sweeps/.workspace.json"
-    sweep = checked_out.start("mnist", "sweep", "mlp", stdout=subprocess.DEVNULL)
-    wait_until(lambda: note.exists() and len(processes_in(checked_out.folder)) > 1)
+    sweep = checked_out.start("mnist", "sweep", "mlp")
+    wait_until(note.exists)
     sweep.send_signal(2)
-    assert sweep.wait(timeout=120) == 130
-    assert not note.exists()
+    output, _ = sweep.communicate(timeout=120)
+    assert sweep.returncode == 130
+    assert not note.exists(), output
     assert checked_out.run("git", "stash", "list").stdout == ""
 
 
