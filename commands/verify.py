@@ -52,9 +52,10 @@ def run(arguments: argparse.Namespace) -> None:
             project = check_out_code(clone, tags["git.commit"], diff)
             _repro(project, model.stage)
         else:
-            params = {} if arguments.recipe is None else recipe_params(arguments.recipe)
-            recorded = _md5_of_lock() if arguments.recipe is None else _md5_of_recipe(arguments.recipe)
-            if arguments.recipe is not None:
+            if arguments.recipe is None:
+                params, recorded = {}, _md5_of_lock()
+            else:
+                params, recorded = recipe_params(arguments.recipe), _md5_of_recipe(arguments.recipe)
                 check_recipe(arguments.recipe)
             check_experiment(params)
             tags, diff = git_state()

@@ -129,17 +129,19 @@ def _check_unchanged(name: str, before: dict[str, Any], file: dict[str, Any], ba
         was["trials"] = now["trials"]
     if CONFIRMED not in before:
         was["confirm"] = now["confirm"]
-    # As JSON, by which Optuna knows them: the same keys in another order, or 0 for 0.0, are other values there.
-    texts = [{key: json.dumps(value) for key, value in flat(each).items()} for each in (was, now)]
-    for each, text in zip((was, now), texts, strict=True):
-        # By it the points of a grid have their numbers.
-        text["the order of parameters"] = ", ".join(each["parameters"])
-    if changed := changes(*texts):
+    if changed := changes(_as_numbered(was), _as_numbered(now)):
         raise UserError(f"{path} has changed since its first trial: {_some(changed)}{remedy}")
     if changed := changes(before[BASE], base):
         raise UserError(
             f"{name}: what {file['stage']} depends on has changed since the first trial: {_some(changed)}{remedy}"
         )
+
+
+def _as_numbered(file: dict[str, Any]) -> dict[str, str]:
+    """Return what decides which point of a sweep has which number, under dotted keys."""
+    # As JSON, by which Optuna knows them: the same keys in another order, or 0 for 0.0, are other values there.
+    texts = {key: json.dumps(value) for key, value in flat(file).items()}
+    return texts | {"the order of parameters": ", ".join(file["parameters"])}
 
 
 def _some(words: list[str]) -> str:
