@@ -4,7 +4,6 @@ import asyncio
 import base64
 import hashlib
 import re
-import warnings
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
@@ -23,6 +22,7 @@ from starlette.requests import ClientDisconnect
 from commands.demo_answers import Answers
 from commands.photo import BOXES, drawn_digit
 from commands.pictures import image_of, open_picture
+from stages.dataset.pictures import opened
 from stages.process.errors import UserError
 
 # Of one picture. The page makes photos smaller before it sends them.
@@ -131,10 +131,8 @@ def _image(answers: Answers, kind: str, content: bytes, resize: str) -> np.ndarr
 def _check_size(content: bytes, kind: str) -> None:
     """Raise for a picture or drawing that is too large, or of another format, before any of it is decoded."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(BytesIO(content), formats=FORMATS) as picture:
-                size = picture.size
+        with opened(BytesIO(content), FORMATS) as picture:
+            size = picture.size
     except Image.DecompressionBombError:
         size = (MOST_PIXELS, MOST_PIXELS)
     # Pillow raises all kinds of exceptions for a broken file.

@@ -3,7 +3,7 @@
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -172,14 +172,14 @@ def _decoded(path: Path, channels: int) -> np.ndarray:
 
 
 @contextmanager
-def opened(source: Path | BinaryIO) -> Iterator["Image.Image"]:
-    """Open a picture without Pillow's warnings: whoever opens one counts the pixels."""
+def opened(source: Path | BinaryIO, formats: Sequence[str] | None = None) -> Iterator["Image.Image"]:
+    """Open a picture, of one of Pillow's `formats`, without its warnings: whoever opens one counts the pixels."""
     from PIL import Image
 
     # Given a name, Pillow may map the file into memory, and then scrambles a TIFF that a camera has turned.
     with open(source, "rb") if isinstance(source, Path) else nullcontext(source) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with Image.open(file) as image:
+        with Image.open(file, formats=formats) as image:
             yield image
 
 
