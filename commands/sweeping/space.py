@@ -94,10 +94,11 @@ def check_space(name: str, sweep: Sweep, content: dict[str, Any], read_by_stage:
             raise UserError(f"{where}: {inside[0]} is a part of {key}; take out one of the two")
         if any(_overlap(key, judged) for judged in JUDGED):
             raise UserError(f"{where}.{key}: trials would be judged on different validation images; take it out")
-        if key in UNSEEN and len(parameter.extremes()) > 1:
+        each = [flat({key: value}) for value in parameter.extremes()]
+        if unseen := [one for one in UNSEEN if any(params.get(one) != each[0].get(one) for params in each)]:
             raise UserError(
-                f"{where}.{key}: does not show in the metric, which is that of one network on images as they are, with "
-                "moving statistics; give it one value"
+                f"{where}: {unseen[0]} does not show in the metric, which is that of one network on images as they "
+                "are, with moving statistics; give it one value"
             )
         if sweep.confirm and _overlap(key, "runtime.seed"):
             raise UserError(f"{where}.{key}: confirm has seeds of its own; take out one of the two")

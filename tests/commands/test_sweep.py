@@ -141,7 +141,11 @@ def parameter(key, **about):
         ),
         (parameter("preprocess.seed", values=[1, 2]), "would be judged on different validation images; take it out"),
         (parameter("data.name", values=["digits", "mnist"]), "would be judged on different validation images"),
-        (parameter("train.cnn.networks", min=1, max=5), "train.cnn.networks: does not show in the metric"),
+        (parameter("train.cnn.networks", min=1, max=5), "train.cnn.networks does not show in the metric"),
+        (
+            parameter("train.cnn", values=[{"epochs": 2, "networks": 1}, {"epochs": 3, "networks": 2}]),
+            "train.cnn.networks does not show in the metric",
+        ),
         (parameter("train.cnn.test_time_shift", values=[0, 1]), "is that of one network on images as they are"),
         ({"parameters": {"train.cnn.epochs": [1, 2]}}, "train.cnn.epochs: {values: [6, 9]} or {min: 6, max: 9}"),
         ({"recipe": ""}, "recipe: '' is not allowed"),
