@@ -6,6 +6,7 @@ prints one line of JSON: microseconds for an image of augmentation (one core), o
 the share. Changes to params.yaml are recipes or `key=value`. Runs where data/prepared is; docs/ladder.md has results.
 """
 
+import itertools
 import json
 import math
 import statistics
@@ -37,7 +38,7 @@ def main() -> None:
     network.compile(optimizer=optimizer(section.optimizer, steps=1000), loss="sparse_categorical_crossentropy")
     network.optimizer.build(network.trainable_variables)
     steps = make_train_steps(network, section.batch_size)
-    parts = chunks(training, section, seed=0, epoch=1)
+    parts = itertools.chain.from_iterable(chunks(training, section, 0, epoch) for epoch in itertools.count(1))
     augmentation = _seconds(lambda: next(parts), 8)
     images, labels = next(parts)
     count = len(labels)

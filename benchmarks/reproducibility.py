@@ -125,9 +125,12 @@ def main() -> None:
             print(f"the reference of {rows[0]['date']} had other bytes: {rows[0]['md5']}, now {found}")
             if rows[0]["machine"] == machine:
                 rows = []
-        rows = [row for row in rows if (row["machine"], row["change"]) != (machine, change)]
-        row = {"change": change, "machine": machine, "date": date.today().isoformat(), "md5": found}
-        rows.insert(0 if change == NOTHING and not rows else len(rows), row)
+        # A row that is measured again stays where it is: the first is the reference.
+        by_name = {(row["machine"], row["change"]): row for row in rows}
+        by_name[machine, change] = {
+            "change": change, "machine": machine, "date": date.today().isoformat(), "md5": found
+        }  # fmt: skip
+        rows = [*by_name.values()]
         ROWS.write_text(json.dumps(rows, indent=1) + "\n")
         _write(rows)
         print(f"{change}: {time.perf_counter() - start:.0f} s", flush=True)

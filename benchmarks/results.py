@@ -48,7 +48,7 @@ class Results:
         """Add a record of `action` to `name` unless it has `number` of them already; None is not added."""
         if len(self.records.get(name, [])) >= number:
             return
-        print(f"{name} ({len(self.records.get(name, [])) + 1} of {number})", flush=True)
+        print(f"{name}, round {number}", flush=True)
         record = action()
         if record is None:
             return

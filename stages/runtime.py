@@ -13,8 +13,9 @@ from stages.params.schema import Runtime
 from stages.process.errors import UserError
 from stages.process.provenance import cores, processor
 
-# Images in a step of a prediction or validation. TensorFlow takes one thread or more for a product by the processor's
-# L2 cache; with more rows and 2 threads that changes bits (measured: 1,000 rows do, 525 shapes up to 256 do not).
+# Most images in a step of a prediction or validation. TensorFlow takes one thread or more for a product by the
+# processor's L2 cache; with more rows and 2 threads that changes bits (measured: 1,000 rows do, 525 shapes up to 256 do
+# not).
 PREDICTED = 256
 # Keras loads them where they are, for helpers that nothing here uses: a third of its start.
 NOT_NEEDED = ("matplotlib", "pandas", "sklearn")
@@ -47,25 +48,14 @@ def start_keras(runtime: Runtime) -> str:
     keras.config.set_floatx("float32")
     keras.config.set_epsilon(1e-7)
     keras.config.set_image_data_format("channels_last")
-    keras.config.set_max_epochs(None)
-    keras.config.set_max_steps_per_epoch(None)
     keras.config.set_dtype_policy(runtime.precision)
     return device
 
 
-def jit_compile() -> bool | str:
-    """Return Keras' `jit_compile` for training.
-
-    TensorFlow goes without XLA: on a CPU it makes dropout and convolutions 5-8 times slower
-    (measured), and on a GPU the deterministic operations exclude it.
-    """
-    return False if _backend() == "tensorflow" else "auto"
-
-
 def input_gradients(model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Return the gradient of the probability of each image's class: float32 (n, height, width).
+    """Return the gradient of the probability of each image's class: float32, of the shape of the images.
 
-    `images` are float32 (n, height, width), `classes` integers (n,).
+    `images` are float32 (n, height, width), in colour (n, height, width, 3), `classes` integers (n,).
     """
     import keras
 

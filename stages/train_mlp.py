@@ -30,7 +30,7 @@ def main() -> None:
     tags, resolved = machine_tags(params.runtime, device), params.resolved()
     print(f"mlp: training on the {device.upper()} ({tags['runtime.processor']})", flush=True)
 
-    with checkpointed(MLP, resolved, device) as checkpoint, training_run(MLP, resolved, info, training) as run:
+    with checkpointed(MLP, resolved, tags) as checkpoint, training_run(MLP, resolved, info, training) as run:
         run.set_tags(tags | ({"runtime.resumed": "true"} if checkpoint.exists() else {}))
         start = time.perf_counter()
         model, history, kept = train_networks(

@@ -49,7 +49,14 @@ def gradient_histograms(images: np.ndarray) -> np.ndarray:
 
 def pixels_and_gradient_histograms(images: np.ndarray) -> np.ndarray:
     """Return both for uint8 images: float32 (n, height * width * channels + 324)."""
-    return np.concatenate([pixels(images), gradient_histograms(images)], axis=1)
+    height, width, channels = (*images.shape[1:], 1)[:3]
+    count = feature_count("pixels_and_gradient_histograms", height, width, channels)
+    features = np.empty((len(images), count), np.float32)
+    # All of each would need as much memory once more.
+    for piece in pieces(len(images), images.shape[1:]):
+        parts = [pixels(images[piece]), gradient_histograms(images[piece])]
+        np.concatenate(parts, axis=1, out=features[piece])
+    return features
 
 
 def feature_count(features: str, height: int, width: int, channels: int) -> int:

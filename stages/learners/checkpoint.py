@@ -25,7 +25,7 @@ from stages.paths import PREPARED
 from stages.process.console import warn
 from stages.process.errors import UserError
 from stages.process.locks import is_gone, process_name
-from stages.process.provenance import cores, main_repository, processor
+from stages.process.provenance import main_repository
 
 FOLDER = ".checkpoints"
 HISTORY = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
@@ -55,8 +55,8 @@ class Progress:
         return 1 + int(np.argmin(self.history["val_loss"])) if self.epochs else 0
 
 
-def checkpoint_path(model: Model, params: dict[str, Any], device: str) -> Path:
-    """Return the file of this training: its name is made of data, params, code, packages, device and processor."""
+def checkpoint_path(model: Model, params: dict[str, Any], machine: dict[str, str]) -> Path:
+    """Return the file of this training: its name is made of data, params, code, packages and `machine_tags`."""
     names = [name for name in sys.modules if name == "__main__" or name.startswith("stages.")]
     loaded = {getattr(sys.modules[name], "__file__", None) for name in names} - {None}
     identity = {
@@ -64,7 +64,7 @@ def checkpoint_path(model: Model, params: dict[str, Any], device: str) -> Path:
         "params": params,
         "code": sorted(file_md5(Path(file)) for file in loaded),
         "packages": versions(*model.packages, "jax", "jaxlib"),
-        "device": [device, processor(), cores()],
+        "machine": machine,
         "environment": {name: value for name, value in os.environ.items() if name.startswith(COMPUTING)},
     }
     key = hashlib.md5(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -117,9 +117,9 @@ def load_checkpoint(path: Path, network: keras.Model) -> Progress | None:
             raise ValueError("its history is not whole")
     except (FileNotFoundError, NotADirectoryError):
         return None
-    # zipfile and NumPy raise exceptions of many kinds for damaged bytes.
-    except Exception as error:
-        warn(f"{path}: damaged, and not used: {error}")
+    # zipfile and NumPy raise exceptions of many kinds for damaged bytes, and advise against their own safeguards.
+    except Exception:
+        warn(f"{path}: damaged, and not used")
         return None
     for name, variable in variables.items():
         variable.assign(arrays[name])
@@ -139,13 +139,13 @@ def remove_checkpoint(path: Path) -> None:
 
 
 @contextmanager
-def checkpointed(model: Model, params: dict[str, Any], device: str) -> Iterator[Path]:
+def checkpointed(model: Model, params: dict[str, Any], machine: dict[str, str]) -> Iterator[Path]:
     """Yield the file of this training, and remove it at the end, from which on DVC alone keeps the model.
 
     It goes at a `UserError` too: from there the training would only fail again. An interrupted training finds it, and
     one whose params or code were edited meanwhile, which raises `UserError`, once they are as they were.
     """
-    path = checkpoint_path(model, params, device)
+    path = checkpoint_path(model, params, machine)
     try:
         yield path
     except UserError:

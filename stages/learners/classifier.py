@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Classifier(ABC):
-    """Images are prepared ones: uint8 (n, height, width)."""
+    """Images are prepared ones: uint8 (n, height, width), in colour (n, height, width, 3)."""
 
     @abstractmethod
     def predict(self, images: np.ndarray) -> np.ndarray:
@@ -32,9 +32,9 @@ class Classifier(ABC):
         return []
 
     def input_gradients(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray | None:
-        """Return the gradients of the probability of each image's class (n,): float32 (n, height, width).
+        """Return the gradients of the probability of each image's class (n,): float32, of the shape of the images.
 
-        The images are float32 from 0 to 1.
+        These are float32 from 0 to 1.
         """
         return None
 
@@ -43,5 +43,5 @@ class Classifier(ABC):
         return None
 
     def impurity_importance(self) -> np.ndarray | None:
-        """Return the mean decrease in impurity of each pixel: float64 (height * width,)."""
+        """Return the mean decrease in impurity of each value of an image: float64 (height * width * channels,)."""
         return None

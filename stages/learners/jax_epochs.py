@@ -14,10 +14,10 @@ from jax.scipy.ndimage import map_coordinates
 from stages.dataset.prepared import Split
 from stages.dataset.scaling import scaled
 from stages.learners.augmentation import augmentation
+from stages.learners.networks import images_at_once
 from stages.params.schema import Network
-from stages.runtime import PREDICTED
 
-# Of more training images the device has a part at a time.
+# Of more images the device has a part at a time.
 PART_BYTES = 1 << 31
 
 Means = dict[str, float]
@@ -39,9 +39,11 @@ def make_epochs(
     that change them.
     """
     train_steps, test_steps = _programs(network, params)
-    part = max(1, PART_BYTES // training.images[0].nbytes // params.batch_size) * params.batch_size
+    part, step = _part(training, params.batch_size), images_at_once(network)
     whole = _on_device(training) if part >= len(training.labels) else None
-    held = _on_device(validation)
+    size = _part(validation, step)
+    parts = [slice(start, start + size) for start in range(0, len(validation.labels), size)]
+    held = [_on_device(validation)] if len(parts) == 1 else None
 
     def train_epoch(epoch: int) -> Iterator[tuple[Means, int]]:
         order = np.random.default_rng([seed, epoch]).permutation(len(training.labels))
@@ -54,8 +56,10 @@ def make_epochs(
             yield _means(counts, len(chosen), params.batch_size), len(chosen)
 
     def validate() -> Means:
-        _, counts = test_steps(_state(network), *held)
-        return _means(counts, len(validation.labels), PREDICTED)
+        counts = []
+        for arrays in held or (_on_device(validation, each) for each in parts):
+            counts += test_steps(_state(network), *arrays)[1]
+        return _means(counts, len(validation.labels), step)
 
     return train_epoch, validate
 
@@ -82,6 +86,11 @@ def compiled(network: keras.Sequential, function: Callable) -> Callable:
     return run
 
 
+def _part(split: Split, step: int) -> int:
+    """Return how many images the device has at a time: whole steps of so many."""
+    return max(1, PART_BYTES // split.images[0].nbytes // step) * step
+
+
 def _on_device(split: Split, chosen: np.ndarray | slice = slice(None)) -> tuple[jax.Array, jax.Array]:
     return jnp.asarray(split.images[chosen]), jnp.asarray(split.labels[chosen])
 
@@ -97,7 +106,8 @@ def _programs(network: keras.Sequential, params: Network) -> tuple[Callable, Cal
     optimizer = getattr(network.optimizer, "inner_optimizer", network.optimizer).get_config() | {"name": None}
 
     def make() -> tuple[Callable, Callable]:
-        return _program(_train_step(network, params), params.batch_size), _program(_test_step(network), PREDICTED)
+        train_step, test_step = _train_step(network, params), _test_step(network)
+        return _program(train_step, params.batch_size), _program(test_step, images_at_once(network))
 
     return _shared("epochs", [_layers(network), optimizer, params.model_dump()], make)
 

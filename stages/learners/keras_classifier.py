@@ -8,8 +8,8 @@ import numpy as np
 
 from stages.dataset.scaling import scaled
 from stages.learners.classifier import Classifier
-from stages.learners.networks import averaged, networks_inside
-from stages.runtime import PREDICTED, input_gradients
+from stages.learners.networks import averaged, images_at_once, networks_inside
+from stages.runtime import input_gradients
 
 # Predictions of an average that are differentiated at once for each image. The CNN with 49 of them took 6.3 GB for
 # all at once, and 1.8 GB and no longer for nine (measured).
@@ -24,9 +24,9 @@ class KerasClassifier(Classifier):
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         # Keras' own `predict` takes a tenth of a second before its first step (measured).
-        steps = range(0, len(images), PREDICTED)
+        step = images_at_once(self.model)
         return np.concatenate(
-            [self.model.predict_on_batch(scaled(images[start : start + PREDICTED])) for start in steps]
+            [self.model.predict_on_batch(scaled(images[start : start + step])) for start in range(0, len(images), step)]
         )
 
     def size(self) -> dict[str, int]:
@@ -57,6 +57,7 @@ class KerasClassifier(Classifier):
             each = (KerasClassifier(averaged([network], shift)) for network in networks)
             return np.mean([one.input_gradients(images, classes) for one in each], axis=0)
         parts = max(math.ceil((2 * shift + 1) ** 2 / AVERAGED), math.ceil(images.nbytes / BYTES))
+        parts = min(parts, len(images))
         pairs = zip(np.array_split(images, parts), np.array_split(classes, parts), strict=True)
         return np.concatenate([input_gradients(self.model, *pair) for pair in pairs])
 

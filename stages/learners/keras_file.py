@@ -22,6 +22,7 @@ TRUSTED = {
         "Activation", "Average", "BatchNormalization", "Conv2D", "Cropping2D", "Dense", "Dropout", "Flatten",
         "GlobalAveragePooling2D", "GlobalMaxPooling2D", "InputLayer", "MaxPooling2D", "Reshape", "ZeroPadding2D",
     },
+    # In files of before December 2026, in which the networks of an average have their optimizers.
     "keras.optimizers": {
         "Adadelta", "Adagrad", "Adam", "Adamax", "LossScaleOptimizer", "Muon", "Nadam", "RMSprop", "SGD",
     },
@@ -36,9 +37,12 @@ def save_keras(model: keras.Model, path: Path) -> None:
     """Write `model` without the optimizer's state; equal weights and layers give equal bytes."""
     # It draws new seeds for dropout, which the file has.
     keras.utils.set_random_seed(0)
-    # A copy made from the config alone is not compiled: it has no optimizer.
+    config = model.get_config()
+    # Else the networks of an average would be compiled again, with an optimizer for each.
+    for layer in config["layers"]:
+        layer.pop("compile_config", None)
     with keras.saving.custom_object_scope(WORDED):
-        bare = type(model).from_config(model.get_config())
+        bare = type(model).from_config(config)
     bare.set_weights(model.get_weights())
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:

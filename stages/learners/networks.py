@@ -9,11 +9,14 @@ from keras import layers, regularizers
 from stages.learners.layers import Activation, BatchNormalization
 from stages.learners.optimizers import Adam, Muon
 from stages.params.schema import Cnn, Mlp, Network, Optimizer
+from stages.runtime import PREDICTED
 
 # Keras' 0.99 needs hundreds of steps until the moving statistics are right: too many for a small
 # data set with a large batch, where accuracy on validation images starts near chance.
 BATCH_NORM_MOMENTUM = 0.9
 QUICKER = {"adam": Adam, "muon": Muon}
+# The layers hand on so many values in a step of a prediction, 4 bytes each; a few layers at a time are in memory.
+MAX_PREDICTED_VALUES = 1 << 28
 
 
 def build_mlp(params: Mlp, height: int, width: int, classes: int, channels: int = 1) -> keras.Sequential:
@@ -81,6 +84,13 @@ def networks_inside(model: keras.Model) -> tuple[list[keras.Model], int]:
     if not networks:
         return [model], 0
     return networks, model.get_layer("margin").padding[0][0]
+
+
+def images_at_once(model: keras.Model) -> int:
+    """Return how many images a step of a prediction or validation has, of a network or a model that `averaged` made."""
+    (network, *_), _ = networks_inside(model)
+    values = sum(math.prod(layer.output.shape[1:]) for layer in network.layers)
+    return max(1, min(PREDICTED, MAX_PREDICTED_VALUES // values))
 
 
 def optimizer(params: Optimizer, steps: int) -> keras.optimizers.Optimizer:

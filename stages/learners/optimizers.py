@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-# A model file names these, so that it opens where this project is not installed.
+# Keras finds them by this name when it copies a compiled network.
 KERAS = "keras.optimizers"
 
 

@@ -16,7 +16,6 @@ from stages.params.schema import Network
 from stages.process.console import progress_bar, warn
 from stages.process.errors import UserError
 from stages.process.lifetime import interrupts_deferred
-from stages.runtime import jit_compile
 
 # With this module, and not in a training: a checkpoint is of the code that is loaded.
 if keras.config.backend() == "jax":
@@ -53,7 +52,6 @@ def train(
         optimizer=optimizer(params.optimizer, steps=epochs * steps),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
-        jit_compile=jit_compile(),
     )
     # A checkpoint has its variables, and within a graph it is too late to make them.
     network.optimizer.build(network.trainable_variables)

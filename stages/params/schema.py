@@ -36,6 +36,8 @@ MAX_LAYERS = 20
 MAX_WEIGHTS = 50_000_000
 # The layers hand on so many in one step, kept for the gradients: 9 bytes each (measured).
 MAX_VALUES = 500_000_000
+# Pixels on a side: OpenCV takes at most 32,767, with a margin.
+MAX_SIDE = 30_000
 # Networks times shifts: 900 are a graph that takes 20 seconds to build, and more than a gigabyte (measured).
 MAX_PREDICTIONS = 900
 
@@ -280,6 +282,11 @@ class Params(Section):
 
     def check_fit(self, dataset: Dataset | DatasetInfo, training: int) -> None:
         """Raise `ValueError` unless the models can train on so many `training` images of the data set."""
+        if max(dataset.height, dataset.width) > MAX_SIDE:
+            raise ValueError(
+                f"data.size: {dataset.name}'s images are {dataset.height}x{dataset.width} pixels, and at most "
+                f"{MAX_SIDE:,} are possible on a side; set it"
+            )
         self._check_forest(dataset, training)
         side_before = min(dataset.height, dataset.width)
         for position, block in enumerate(self.train.cnn.blocks):

@@ -139,7 +139,7 @@ def test_it_stays_where_the_params_were_edited_meanwhile(params_file):
     text = params_file.read_text()
     for edited, stays in ((text, False), (text.replace("epochs: 10", "epochs: 11"), True)):
         ends = pytest.raises(UserError, match=r"train\.mlp was edited") if stays else nullcontext()
-        with ends, checkpointed(MLP, params, "cpu") as path:
+        with ends, checkpointed(MLP, params, {}) as path:
             path.parent.mkdir(exist_ok=True)
             path.touch()
             params_file.write_text(edited)
@@ -151,17 +151,18 @@ def test_a_training_that_differs_in_anything_has_another_checkpoint(tmp_path, mo
     PREPARED.mkdir(parents=True)
     (PREPARED / "labels.npy").write_bytes(b"1")
     params = {"epochs": 3}
-    path = checkpoint_path(MLP, params, "cpu")
-    assert checkpoint_path(MLP, params, "cpu") == path
+    path = checkpoint_path(MLP, params, {})
+    assert checkpoint_path(MLP, params, {}) == path
     others = [
-        checkpoint_path(CNN, params, "cpu"),
-        checkpoint_path(MLP, {"epochs": 4}, "cpu"),
-        checkpoint_path(MLP, params, "gpu"),
+        checkpoint_path(CNN, params, {}),
+        checkpoint_path(MLP, {"epochs": 4}, {}),
+        checkpoint_path(MLP, params, {"runtime.processor": "GPU A"}),
+        checkpoint_path(MLP, params, {"runtime.processor": "GPU B"}),
     ]
     for name, value in (("TF_NUM_INTRAOP_THREADS", "7"), ("JAX_ENABLE_X64", "1")):
         with monkeypatch.context() as changed:
             changed.setenv(name, value)
-            others.append(checkpoint_path(MLP, params, "cpu"))
+            others.append(checkpoint_path(MLP, params, {}))
     for package in ("keras", "jax"):
         with monkeypatch.context() as changed:
             other = {package: "0"}
@@ -169,17 +170,13 @@ def test_a_training_that_differs_in_anything_has_another_checkpoint(tmp_path, mo
                 "stages.learners.checkpoint.versions",
                 lambda *names, other=other: {name: other.get(name, "1") for name in names},
             )
-            others.append(checkpoint_path(MLP, params, "cpu"))
-    for name, value in (("processor", "another"), ("cores", 1000)):
-        with monkeypatch.context() as changed:
-            changed.setattr(f"stages.learners.checkpoint.{name}", lambda value=value: value)
-            others.append(checkpoint_path(MLP, params, "cpu"))
+            others.append(checkpoint_path(MLP, params, {}))
     with monkeypatch.context() as changed:
         (tmp_path / "other.py").write_text("")
         changed.setattr("stages.learners.networks.__file__", str(tmp_path / "other.py"))
-        others.append(checkpoint_path(MLP, params, "cpu"))
+        others.append(checkpoint_path(MLP, params, {}))
     (PREPARED / "labels.npy").write_bytes(b"2")
-    others.append(checkpoint_path(MLP, params, "cpu"))
+    others.append(checkpoint_path(MLP, params, {}))
     assert len({path, *others}) == 1 + len(others)
 
 
@@ -187,11 +184,11 @@ CHANGES = """
 from stages.learners.ensemble import train_networks
 from stages.learners.checkpoint import checkpoint_path
 from stages.learners.models import MLP
-print(checkpoint_path(MLP, {}, "cpu").name)
+print(checkpoint_path(MLP, {}, {}).name)
 for file in ("stages/learners/augmentation.py", "stages/learners/tensorflow_epochs.py", "train.py"):
     with open(file, "a") as edited:
         edited.write("# edited")
-    print(checkpoint_path(MLP, {}, "cpu").name)
+    print(checkpoint_path(MLP, {}, {}).name)
 """
 
 
@@ -222,7 +219,7 @@ def test_what_nobody_came_back_to_is_removed_in_the_end(tmp_path):
 def test_only_a_training_that_was_interrupted_keeps_its_checkpoint(tmp_path, monkeypatch, error, left):
     monkeypatch.chdir(tmp_path)
     PREPARED.mkdir(parents=True)
-    with suppress(UserError, KeyboardInterrupt), checkpointed(MLP, {}, "cpu") as path:
+    with suppress(UserError, KeyboardInterrupt), checkpointed(MLP, {}, {}) as path:
         path.parent.mkdir()
         path.touch()
         if error:

@@ -63,6 +63,20 @@ def test_a_temperature_changes_how_sure_a_forest_is_and_not_its_answers():
     assert y_proba.max(axis=1).mean() > plain.predict(images).max(axis=1).mean() + 0.1
 
 
+def test_predictions_are_the_same_in_smaller_steps(monkeypatch):
+    images = np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8)
+    classifier = KerasClassifier(small(build_cnn, "cnn"))
+    at_once = classifier.predict(images)
+    monkeypatch.setattr("stages.learners.networks.MAX_PREDICTED_VALUES", 1)
+    np.testing.assert_allclose(classifier.predict(images), at_once, atol=1e-6)
+
+
+def test_one_image_has_gradients_under_many_shifts():
+    average = KerasClassifier(averaged([small(build_cnn, "cnn")], shift=3))
+    images = np.random.default_rng(0).random((1, 8, 8), dtype=np.float32)
+    assert average.input_gradients(images, np.array([2])).shape == (1, 8, 8)
+
+
 def test_the_first_layer_is_shown_as_images():
     assert KerasClassifier(small(build_mlp, "mlp")).filters(32).shape == (32, 8, 8)
     assert KerasClassifier(small(build_cnn, "cnn")).filters(32).shape == (24, 5, 5)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from stages.learners.networks import build_cnn, build_mlp, optimizer
+from stages.learners.networks import averaged, build_cnn, build_mlp, images_at_once, optimizer
 from stages.params.schema import Cnn, Mlp, Optimizer
 from tests.conftest import PROJECT
 
@@ -93,6 +93,12 @@ def test_the_default_cnn_takes_any_image_size(side, pooling):
     model = build_cnn(section("cnn", global_pooling=pooling), side, side, 7)
     assert model.input_shape == (None, side, side)
     assert model.output_shape == (None, 7)
+
+
+def test_of_large_images_fewer_are_predicted_at_once():
+    params = section("cnn", global_pooling="max")
+    assert images_at_once(averaged([build_cnn(params, 28, 28, 10)], shift=1)) == 256
+    assert 1 < images_at_once(averaged([build_cnn(params, 1000, 1000, 10)], shift=1)) < 100
 
 
 @pytest.mark.parametrize("name", ["adadelta", "adagrad", "adam", "adamax", "muon", "nadam", "rmsprop", "sgd"])

@@ -14,7 +14,7 @@ from stages.dataset.scaling import scaled
 from stages.learners.forest_file import load_forest, save_forest
 from stages.learners.keras_file import load_keras, save_keras
 from stages.learners.loading import load_classifier
-from stages.learners.networks import build_cnn
+from stages.learners.networks import averaged, build_cnn
 from stages.process.errors import UserError
 from tests.learners.test_networks import section
 
@@ -36,12 +36,14 @@ def forest(trees: int = 5, **params) -> RandomForestClassifier:
     return RandomForestClassifier(trees, random_state=0, n_jobs=2, **params).fit(pixels(IMAGES), LABELS)
 
 
-def test_a_keras_model_has_stable_bytes_and_no_optimizer(tmp_path):
-    save_keras(cnn(), tmp_path / "a.keras")
-    save_keras(cnn(), tmp_path / "b.keras")
+@pytest.mark.parametrize("shift", [0, 1])
+def test_a_keras_model_has_stable_bytes_and_no_optimizer(tmp_path, shift):
+    save_keras(averaged([cnn()], shift), tmp_path / "a.keras")
+    save_keras(averaged([cnn()], shift), tmp_path / "b.keras")
     assert (tmp_path / "a.keras").read_bytes() == (tmp_path / "b.keras").read_bytes()
     with zipfile.ZipFile(tmp_path / "a.keras") as archive:
         assert b"optimizer" not in archive.read("model.weights.h5")
+        assert b"optimizer" not in archive.read("config.json")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.keras", "b.keras"]
 
 
@@ -52,6 +54,16 @@ def test_a_forest_has_stable_bytes_however_many_threads_made_it(tmp_path):
     np.full(1_000_000, 255, np.uint8)
     save_forest(ballast[-1].set_params(n_jobs=1), "pixels", 0.333, tmp_path / "b.skops")
     assert (tmp_path / "a.skops").read_bytes() == (tmp_path / "b.skops").read_bytes()
+
+
+def test_a_forest_of_many_classes_that_are_told_apart_easily_can_be_loaded(tmp_path):
+    labels = np.arange(4 * 256) % 256
+    images = 255 * np.unpackbits(labels.astype(np.uint8)[:, None], axis=1).reshape(-1, 2, 4)
+    grown = RandomForestClassifier(3, bootstrap=False, random_state=0).fit(pixels(images), labels)
+    save_forest(grown, "pixels", None, tmp_path / "random_forest.skops")
+    np.testing.assert_array_equal(
+        load_classifier(tmp_path / "random_forest.skops").predict(images).argmax(axis=1), labels
+    )
 
 
 @pytest.mark.parametrize("bootstrap", [True, False])
