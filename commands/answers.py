@@ -12,12 +12,15 @@ import numpy as np
 from stages.learners.models import Model
 from stages.process.errors import UserError, one_line
 
+# Characters of a class name in the table.
+LONGEST = 40
 # Takes the names of n pictures, and for each model their probabilities (n, classes).
 Write = Callable[[list[str], list[np.ndarray]], None]
 
 
 def table(models: list[Model], class_names: list[str], top: int, champion: Model | None) -> Write:
     """Return a function that prints a line for each picture, and `top` - 1 more; the first call prints the heads."""
+    class_names = [one_line(name, LONGEST) for name in class_names]
     longest = max(map(len, class_names))
     heads = [f"{model.title}{' *' if model == champion else ''}" for model in models]
     widths = [max(len(head), longest + len("  100.0 %")) for head in heads]

@@ -3,6 +3,7 @@
 import argparse
 import json
 import shutil
+import tempfile
 from pathlib import Path
 
 from commands.clone import check_out_code, find_run, output_md5, project_dvc, set_up_dvc
@@ -33,26 +34,27 @@ def run(arguments: argparse.Namespace) -> None:
     folder = arguments.folder.resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{arguments.folder}: exists and is not an empty folder; name another one")
-    tags, diff = find_run(arguments.run_id)
-    has_remote = "remote" in project_dvc().config["core"]
-    try:
-        project = check_out_code(folder, tags["git.commit"], diff)
-        set_up_dvc(project)
-        _dvc(project, "repro", "preprocess")
-        _bring_back(project / PREPARED, tags["dvc.data_md5"])
-        if MODEL_MD5 in tags:
-            # From DVC's run cache if it is there; else trained again, which MLflow shows as a repeat.
-            train = ("repro", "--single-item", tags["dvc.stage"])
-            is_here = cached(tags[MODEL_MD5]).is_file()
-            from_remote = has_remote and not is_here and _try_dvc(project, *train, "--pull") == 0
-            if not from_remote:
-                _dvc(project, *train)
-            (model,) = (model for model in ALL_MODELS if model.stage == tags["dvc.stage"])
-            _bring_back(project / model.file, tags[MODEL_MD5])
-    except BaseException:
-        # DVC's cache keeps all that was made.
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+    with tempfile.TemporaryDirectory() as fetched:
+        tags, diff = find_run(arguments.run_id, fetched)
+        has_remote = "remote" in project_dvc().config["core"]
+        try:
+            project = check_out_code(folder, tags["git.commit"], diff)
+            set_up_dvc(project)
+            _dvc(project, "repro", "preprocess")
+            _bring_back(project / PREPARED, tags["dvc.data_md5"])
+            if MODEL_MD5 in tags:
+                # From DVC's run cache if it is there; else trained again, which MLflow shows as a repeat.
+                train = ("repro", "--single-item", tags["dvc.stage"])
+                is_here = cached(tags[MODEL_MD5]).is_file()
+                from_remote = has_remote and not is_here and _try_dvc(project, *train, "--pull") == 0
+                if not from_remote:
+                    _dvc(project, *train)
+                (model,) = (model for model in ALL_MODELS if model.stage == tags["dvc.stage"])
+                _bring_back(project / model.file, tags[MODEL_MD5])
+        except BaseException:
+            # DVC's cache keeps all that was made.
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
     print(f"{arguments.folder}: commit {tags['git.commit'][:7]}{' with the diff of the run' if diff else ''}")
     if MODEL_MD5 in tags:
         print(f"{model.file}: the model of the run, byte for byte ({tags[MODEL_MD5]})")

@@ -31,15 +31,15 @@ TAGS = {
 }
 
 
-def find_run(run_id: str) -> tuple[dict[str, str], Path | None]:
-    """Return the tags of the run, with the model's md5 also for a repeat, and its diff."""
+def find_run(run_id: str, folder: str) -> tuple[dict[str, str], Path | None]:
+    """Return the tags of the run, with the model's md5 also for a repeat, and its diff, which is put into `folder`."""
     try:
         client = connect().MlflowClient()
         tags = dict(client.get_run(run_id).data.tags)
         if REPEAT_OF in tags:
             tags[MODEL_MD5] = client.get_run(tags[REPEAT_OF]).data.tags[MODEL_MD5]
         dirty = tags.get("git.dirty") == "true"
-        diff = Path(client.download_artifacts(run_id, DIFF)) if dirty else None
+        diff = Path(client.download_artifacts(run_id, DIFF, folder)) if dirty else None
     except UserError:
         raise
     except Exception as error:

@@ -46,14 +46,12 @@ def _app(info: DatasetInfo, host: str) -> Any:
     # Here, since they take seconds to import.
     from commands.demo_answers import load_answers
     from commands.demo_app import make_app
-    from commands.pictures import resizing
     from commands.trained import load_trained
 
     # Each tree of a forest hides warnings for a moment, in all threads. Where several do so at the same time, what is
     # left of it warns of itself, hundreds of times for one answer.
     warnings.showwarning = lambda *_, **__: None
-    resize = resizing(info)
-    return make_app(load_answers(info, load_trained(info)), allowed_hosts(host), resize)
+    return make_app(load_answers(info, load_trained(info)), allowed_hosts(host))
 
 
 def serve(bound: socket.socket, arguments: argparse.Namespace, app: Any) -> None:

@@ -46,11 +46,8 @@ HEADERS = {
 }
 
 
-def make_app(answers: Answers, hosts: list[str], resize: str) -> FastAPI:
-    """Return the application; it answers under the names and addresses `hosts` alone.
-
-    Pictures are resized as `resize` of params.yaml says, where the data are no digits.
-    """
+def make_app(answers: Answers, hosts: list[str]) -> FastAPI:
+    """Return the application; it answers under the names and addresses `hosts` alone."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, max_body_size=MOST_BYTES)
     page = _page(answers)
     pools = {task: ThreadPoolExecutor(number, task) for task, number in THREADS.items()}
@@ -67,7 +64,7 @@ def make_app(answers: Answers, hosts: list[str], resize: str) -> FastAPI:
         content = await _body(request)
 
         def work() -> dict[str, Any]:
-            image = _image(answers, kind, content, resize)
+            image = _image(answers, kind, content)
             return answers.answer(image) if task == "predict" else answers.reasons(image)
 
         return JSONResponse(await asyncio.get_running_loop().run_in_executor(pools[task], work))
@@ -110,7 +107,7 @@ async def _body(request: Request) -> bytes:
         raise HTTPException(400, "the picture broke off") from None
 
 
-def _image(answers: Answers, kind: str, content: bytes, resize: str) -> np.ndarray:
+def _image(answers: Answers, kind: str, content: bytes) -> np.ndarray:
     """Return the prepared image of a request; raises `UserError` or `HTTPException` where it cannot be one."""
     info = answers.info
     if kind == "test":
@@ -123,7 +120,7 @@ def _image(answers: Answers, kind: str, content: bytes, resize: str) -> np.ndarr
     _check_size(content, kind)
     picture = open_picture(BytesIO(content), "the picture")
     if kind == "picture":
-        return answers.prepared(image_of(picture, info, resize))
+        return answers.prepared(image_of(picture, info))
     ink = np.asarray(picture.convert("L"))
     return answers.prepared(drawn_digit(ink, info.dataset, (info.height, info.width)))
 

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import dvc.api
@@ -20,7 +21,7 @@ RECIPES = Path("recipes")
 # How Git lists a repository within this one, of which a clone has an empty folder.
 SUBMODULE = "160000"
 # What Hydra's grammar takes for a text without quotes, of which it makes no number, truth value or null.
-PLAIN = r"(?!(?:null|true|false|inf|nan)$)[A-Za-z][A-Za-z0-9_-]*"
+PLAIN = r"(?!(?i:null|true|false|inf|nan)$)[A-Za-z][A-Za-z0-9_-]*"
 # Of a recipe or a sweep: the name of an experiment of DVC begins with it, and a folder has it.
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}"
 
@@ -70,7 +71,7 @@ def check_tracked(name: str) -> None:
     if not tracked or tracked[0].startswith(SUBMODULE):
         raise UserError(
             f"{folder}: neither Git nor DVC tracks it, so a copy of the repository would not have it\n"
-            f"uv run dvc add {folder} && git add {folder}.dvc {SETS}/.gitignore keeps it in DVC."
+            f"uv run dvc add {quote(folder)} && git add {quote(f'{folder}.dvc')} {SETS}/.gitignore keeps it in DVC."
         )
 
 

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from commands.trained import start_for
-from stages.dataset.catalogue import SETS, load_dataset
-from stages.dataset.prepared import DatasetInfo, load_info
+from stages.dataset.prepared import DatasetInfo
 from stages.learners.models import ALL_MODELS, Model
 from stages.process.errors import UserError, one_line, without_credentials
 from stages.tracking.champion import ALIAS, logged_model
@@ -55,29 +54,18 @@ def find_logged(run_id: str | None, dataset: str | None) -> Logged:
         if logged is None:
             raise UserError(f"run {run.info.run_id} has no model\nChoose another one: uv run mnist ui")
         name = f"models:/{logged.model_id}"
-        signature = mlflow.models.get_model_info(name).signature
-        shape, classes = signature.inputs.inputs[0].shape, signature.outputs.inputs[0].shape[1]
+        about = mlflow.models.get_model_info(name)
+        height, width, *channels = about.signature.inputs.inputs[0].shape[1:]
+        names, resize = about.metadata["class_names"], about.metadata.get("resize", "pad")
         (model,) = (model for model in ALL_MODELS if model.stage == run.data.tags.get("dvc.stage"))
         experiment = client.get_experiment(run.info.experiment_id).name
     except UserError:
         raise
-    except (ValueError, AttributeError, IndexError):
+    except (ValueError, AttributeError, IndexError, TypeError, KeyError):
         raise UserError(f"{what}: its model was not made by this project") from None
     except Exception as error:
         raise UserError(f"{uri}: MLflow does not give {what}: {one_line(error)}\nSee: uv run mnist ui") from None
-    height, width, *channels = shape[1:]
-    names = _class_names(experiment, classes)
-    return Logged(model, name, DatasetInfo(experiment, experiment, False, height, width, names, False, *channels))
-
-
-def _class_names(dataset: str, classes: int) -> list[str]:
-    """Return the names that the data set has here; where it is not here, numbers, since MLflow has no names."""
-    names: list[str] = []
-    try:
-        if (info := load_info()).dataset == dataset:
-            names = info.class_names
-    except UserError:
-        pass
-    if not names and (SETS / dataset).is_dir() and (known := load_dataset(dataset)):
-        names = known.class_names
-    return names if len(names) == classes else [str(number) for number in range(classes)]
+    info = DatasetInfo(
+        experiment, experiment, False, height, width, names, deskew=False, channels=3 if channels else 1, resize=resize
+    )
+    return Logged(model, name, info)

@@ -7,11 +7,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from commands.photo import BOXES, digit_steps
-from stages.dataset.catalogue import SETS, SOURCE
 from stages.dataset.pictures import GREY, MOST_PIXELS, eight_bits, on_black, opened
 from stages.dataset.prepared import DatasetInfo
 from stages.dataset.resize import resized
-from stages.params.views import EvaluateParams, load_params
 from stages.process.errors import UserError, one_line
 
 
@@ -34,33 +32,25 @@ def open_picture(source: Path | BinaryIO, name: str) -> Image.Image:
         raise UserError(f"{name}: cannot be read as a picture: {one_line(error)}") from None
 
 
-def picture_steps(
-    picture: Image.Image | np.ndarray, info: DatasetInfo, resize: str, as_is: bool = False
-) -> dict[str, np.ndarray]:
+def picture_steps(picture: Image.Image | np.ndarray, info: DatasetInfo, as_is: bool = False) -> dict[str, np.ndarray]:
     """Return what becomes of a picture, by a few words for each step; the last is the image that the models get.
 
     That is uint8 (height, width), in colour (height, width, 3). `picture` is one that `open_picture` returned, or a
     uint8 array of its pixels (height, width) or (height, width, 3 or 4). A photo or drawing of a digit becomes like
-    those of MNIST; with `as_is`, and for all other data sets, it is resized as `resize` of params.yaml says, what is
-    transparent on black.
+    those of MNIST; with `as_is`, and for all other data sets, it is resized as these were, what is transparent on
+    black.
     """
     if isinstance(picture, np.ndarray):
         picture = Image.fromarray(picture)
     if info.dataset in BOXES and not as_is:
         return digit_steps(picture, info.dataset, (info.height, info.width))
     pixels = on_black(picture, info.channels)
-    return {"as it is": pixels, "resized": resized(pixels, (info.height, info.width), resize)}
+    return {"as it is": pixels, "resized": resized(pixels, (info.height, info.width), info.resize)}
 
 
-def image_of(picture: Image.Image | np.ndarray, info: DatasetInfo, resize: str, as_is: bool = False) -> np.ndarray:
+def image_of(picture: Image.Image | np.ndarray, info: DatasetInfo, as_is: bool = False) -> np.ndarray:
     """Return the last of `picture_steps`."""
-    return [*picture_steps(picture, info, resize, as_is).values()][-1]
-
-
-def resizing(info: DatasetInfo) -> str:
-    """Return how `preprocess` resizes the pictures of the data set: only one of the user's own follows params.yaml."""
-    published = (SETS / info.dataset / SOURCE).exists()
-    return "pad" if published else load_params(EvaluateParams).params.data.resize
+    return [*picture_steps(picture, info, as_is).values()][-1]
 
 
 def _plain(image: Image.Image) -> Image.Image:

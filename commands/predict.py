@@ -17,7 +17,7 @@ import numpy as np
 
 from commands.answers import csv_file, json_lines, table
 from commands.photo import NO_INK
-from commands.pictures import open_picture, picture_steps, resizing
+from commands.pictures import open_picture, picture_steps
 from commands.trained import best_trained, check_there, load_trained
 from stages.dataset.pictures import NO_PICTURES
 from stages.dataset.prepared import DatasetInfo, load_info
@@ -25,6 +25,7 @@ from stages.learners.models import ALL_MODELS, Model
 from stages.process.console import progress_bar, warn
 from stages.process.errors import UserError, one_line
 from stages.process.provenance import cores, main_repository
+from stages.process.temporary import own_temporary_folder
 
 # Pictures that are read before the models answer for them.
 PART = 256
@@ -40,7 +41,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         description="Say the class of each picture and its probability, by each model of models/; a * marks the "
         "champion, the best on validation images. For the digit data sets a picture is a photo or drawing of one "
         "digit, dark on light or light on dark: light is evened out, and the digit is cropped and centred as in MNIST. "
-        "For all others it is resized as params.yaml says. Ends with exit code 1 where a picture cannot be read; the "
+        "For all others it is resized as these were. Ends with exit code 1 where a picture cannot be read; the "
         "others are done.",
     )
     parser.add_argument(
@@ -69,7 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
     _check(arguments, files, info)
     _check_targets(here, files, csv_path, show_path)
     # The first part before the models, which take seconds: a mistake in a file is said at once.
-    read = partial(_read, here, info, resizing(info), arguments.as_is)
+    read = partial(_read, here, info, arguments.as_is)
     if show_path:
         steps = read(files[0])
         _show(steps, show_path)
@@ -77,6 +78,9 @@ def run(arguments: argparse.Namespace) -> None:
         read = {files[0]: steps}.__getitem__
     failed, answering = 0, None
     with ExitStack() as stack:
+        if arguments.run_id is not None or arguments.champion:
+            # MLflow leaves what it downloads.
+            stack.enter_context(own_temporary_folder())
         if csv_path:
             write = stack.enter_context(csv_file(csv_path, models, info.class_names))
         else:
@@ -93,7 +97,7 @@ def run(arguments: argparse.Namespace) -> None:
     if champion in models and len(models) > 1 and answering and not (arguments.json or csv_path):
         print("* the champion: of these models it has the best validation accuracy")
     if failed:
-        done = f"; the other {len(files) - failed:,} are done" if failed < len(files) else ""
+        done = "; all others are done" if failed < len(files) else ""
         raise UserError(f"{failed:,} of {len(files):,} pictures could not be used, as said above{done}")
 
 
@@ -190,11 +194,11 @@ def _parts(
         pool.shutdown(cancel_futures=True)
 
 
-def _read(here: Path, info: DatasetInfo, resize: str, as_is: bool, file: str) -> dict[str, np.ndarray]:
+def _read(here: Path, info: DatasetInfo, as_is: bool, file: str) -> dict[str, np.ndarray]:
     """Return the steps from the picture to its image; raises `UserError` where there is none."""
     name = "standard input" if file == STANDARD_INPUT else one_line(file, 1000)
     source = BytesIO(sys.stdin.buffer.read()) if file == STANDARD_INPUT else here / file
-    steps = picture_steps(open_picture(source, name), info, resize, as_is)
+    steps = picture_steps(open_picture(source, name), info, as_is)
     if NO_INK in steps:
         raise UserError(f"{name}: no digit found on it; if it is like the data set already, use --as-is")
     return steps

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="mnist-verify-") as folder:
         clone = Path(folder) / "clone"
         if arguments.run_id is not None:
-            tags, diff = find_run(arguments.run_id)
+            tags, diff = find_run(arguments.run_id, folder)
             if MODEL_MD5 not in tags:
                 raise UserError(f"run {arguments.run_id} has no model to compare with; choose another run")
             (model,) = (model for model in ALL_MODELS if model.stage == tags["dvc.stage"])

@@ -6,10 +6,12 @@ The metrics and figures also go to the MLflow runs that made the models.
 """
 
 import json
+from contextlib import ExitStack
 
 import numpy as np
 
 from stages.dataset.fallback import fallback_notice
+from stages.dataset.folders import replaced
 from stages.dataset.prepared import DatasetInfo, load_info, load_split
 from stages.evaluation.comparison import compare
 from stages.evaluation.measurement import Result, measure
@@ -35,10 +37,11 @@ def main() -> None:
     test, results = splits["test"], []
     # All of them before the first is measured: a file that is no model is to be refused at once.
     classifiers = {model: load_classifier(model.file) for model in ALL_MODELS}
-    with progress_bar(len(ALL_MODELS), "evaluate", "model") as bar:
+    # The folders of all models take their places together: an interruption leaves those of before.
+    with ExitStack() as folders, progress_bar(len(ALL_MODELS), "evaluate", "model") as bar:
         for model, classifier in classifiers.items():
             result = measure(model, classifier, splits, info, params)
-            write_model_report(result, classifier, test, info)
+            write_model_report(result, classifier, test, info, folders.enter_context(replaced(model.reports)))
             results.append(result)
             bar.update()
     metrics = {result.model.name: result.metrics for result in results}

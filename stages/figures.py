@@ -2,6 +2,7 @@
 
 import io
 import textwrap
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ BLUE, ORANGE, GREY = "#0072b2", "#e69f00", "#d0d0d0"
 # More classes than that have no number, name or panel of their own in a figure.
 MOST_CLASSES = 20
 # Inches from one image to the next, and the characters of a caption that fit between.
-TILE, CAPTION = 0.95, 16
+TILE, CAPTION = 0.95, 14
 # Inches of the title above images, of each of its characters, and below the images.
 TITLE, CHARACTER, FOOT = 0.4, 0.09, 0.1
 # No figure is cropped to what is on it: that draws it twice.
@@ -45,7 +46,7 @@ def draw_tiles(
     if any(len(caption) > CAPTION for caption in captions):
         captions = [textwrap.fill(caption, CAPTION) for caption in captions]
     lines = 1 + max((caption.count("\n") for caption in captions), default=0)
-    gap, head = width / 8, lines * height / 4 if captions else height / 8
+    gap, head = width / 8, lines * width / 4 if captions else width / 8
     tall = rows * TILE * (height + head) / (width + gap) + TITLE + FOOT
     figure = plt.figure(figsize=(max(columns * TILE, CHARACTER * len(title)), tall))
     axis = figure.add_axes((0, FOOT / tall, 1, 1 - (TITLE + FOOT) / tall))
@@ -62,13 +63,18 @@ def draw_tiles(
             axis.imshow(image, "gray_r", vmin=0, vmax=1, interpolation=drawn, extent=extent)
         if captions:
             axis.text(
-                left + width / 2, top + head - height / 20, captions[index], ha="center", va="bottom", fontsize=7.5
+                left + width / 2, top + head - width / 20, captions[index], ha="center", va="bottom", fontsize=7.5
             )
     axis.set(xlim=(-gap / 2, columns * (width + gap) - gap / 2), ylim=(rows * (height + head), 0), aspect="equal")
     if not count:
         axis.text(0.5, 0.5, "none", ha="center", va="center", transform=axis.transAxes)
     axis.set_title(title, fontsize=11)
     save(figure, path)
+
+
+def short(names: Iterable[str]) -> list[str]:
+    """Return the names as `plain` does, cut to what a panel's title has room for."""
+    return plain(name if len(name) <= CAPTION else f"{name[: CAPTION - 1]}…" for name in names)
 
 
 def plain(names: Iterable[str]) -> list[str]:
@@ -79,7 +85,10 @@ def plain(names: Iterable[str]) -> list[str]:
 def save(figure: Figure, path: Path) -> None:
     """Write the figure and close it."""
     drawn = io.BytesIO()
-    figure.savefig(drawn, format="png")
+    with warnings.catch_warnings():
+        # Of the class names of a user's own data: dozens of lines for letters that the font lacks, and for long ones.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font|constrained_layout not applied")
+        figure.savefig(drawn, format="png")
     plt.close(figure)
     # 256 colours are enough for these figures, and make a file of a third the size: Git keeps each version.
     image = Image.open(drawn).convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)

@@ -29,6 +29,8 @@ from stages.tracking.stage import run_stage
 
 # Test images are split off once and for all.
 TEST_SEED = 0
+# Fractions that params.yaml allows.
+MOST = 0.5
 
 
 def main() -> None:
@@ -58,6 +60,7 @@ def main() -> None:
         class_names=names,
         deskew=params.preprocess.deskew,
         channels=3 if channels else 1,
+        resize=train.how,
     )
     check_fit(info, len(kept))
     counts = {split: len(indices) for split, (_, indices) in splits.items()}
@@ -141,9 +144,11 @@ def _split(
         kept = taken = np.array([], int)
     if min(np.bincount(labels[each], minlength=len(names)).min() for each in (kept, taken)) < 1:
         counts = np.bincount(labels, minlength=len(names))
+        smallest = names[counts.argmin()]
+        remedy = "Raise it, or add images." if fraction < MOST and counts.min() > 1 else f"Add images of {smallest}."
         raise UserError(
             f"params.yaml: {key}: {fraction} of {len(labels):,} images leaves a class without a {part} or a training "
-            f"image; the smallest is {names[counts.argmin()]}, of {counts.min():,}\nRaise it, or add images."
+            f"image; the smallest is {smallest}, of {counts.min():,}\n{remedy}"
         )
     return np.sort(kept), np.sort(taken)
 

@@ -43,3 +43,13 @@ def test_a_folder_of_coloured_pictures_of_many_sizes_is_a_data_set(clone):
     # Another data set's pictures run nothing.
     (clone.folder / "data/sets/others/train").mkdir(parents=True)
     assert "up to date" in clone.run("dvc", "status").stdout
+    # A run answers with the classes and the size of pictures that it has learnt, whatever the data set has now.
+    classes, picture = clone.folder / "data/sets/patches/train", clone.folder / "red.png"
+    Image.new("RGB", (40, 12), COLOURS["NA"]).save(picture)
+    asked = ("mnist", "predict", "--run", runs(clone, "patches")["cnn"][0].info.run_id, "--json", picture)
+    said = clone.run(*asked).stdout
+    (classes / "NA").rename(classes / "red")
+    clone.set_params({"data.resize": "crop"})
+    clone.run("dvc", "repro", "preprocess")
+    assert '"NA"' in said
+    assert clone.run(*asked).stdout == said

@@ -132,7 +132,7 @@ def test_a_split_without_an_image_of_each_class_names_the_smallest_class(clone):
     own_arrays(clone, np.zeros((101, 8, 8), np.uint8), np.r_[np.arange(100) % 2, 7])
     assert (
         "params.yaml: data.test_fraction: 0.2 of 101 images leaves a class without a test or a training image; the "
-        "smallest is 7, of 1"
+        "smallest is 7, of 1\nAdd images of 7."
     ) in preprocess(clone, check=False)
     assert not (clone.folder / "data/prepared").exists()
 

@@ -56,10 +56,14 @@ def find_arrays(folder: Path, split: str) -> tuple[Path, Path] | None:
                 "Leave those of one data set there."
             )
         for images in found:
-            pairs.append((images, images.with_name(images.name.replace(IDX_IMAGES, IDX_LABELS))))
+            labels = images.with_name(images.name.removesuffix(".gz").replace(IDX_IMAGES, IDX_LABELS))
+            # Either of the two may be compressed.
+            packed = labels.with_name(f"{labels.name}.gz")
+            pairs.append((images, packed if packed.exists() else labels))
         for images, labels in pairs:
-            if images.exists() and not labels.exists():
-                raise UserError(f"{labels}: is missing, the labels of {images.name}\nPut it there.")
+            for there, missing, what in ((images, labels, "labels"), (labels, images, "images")):
+                if there.exists() and not missing.exists():
+                    raise UserError(f"{missing}: is missing, the {what} of {there.name}\nPut it there.")
             if images.exists():
                 return images, labels
     return None

@@ -11,8 +11,8 @@ from stages.dataset.arrays import CLASSES, Arrays, find_arrays, read_split
 from stages.dataset.catalogue import SETS
 from stages.dataset.pictures import Pictures, class_folders, find_pictures, looked_at
 from stages.params.views import PreprocessParams
-from stages.process.console import progress_bar
-from stages.process.errors import UserError
+from stages.process.console import progress_bar, warn
+from stages.process.errors import UserError, one_line
 
 # Labels are bytes.
 MOST_CLASSES = 256
@@ -59,7 +59,15 @@ def _pictures(folder: Path, params: PreprocessParams) -> Own:
     names = class_folders(folder / "train")
     _check_count(folder / "train", names)
     found = {"train": find_pictures(folder / "train", names)}
-    if (folder / "test").is_dir():
+    if others := sorted(
+        entry.name
+        for entry in folder.iterdir()
+        if entry.name not in ("train", "test") and not entry.name.startswith(".")
+    ):
+        warn(f"{folder}: only train and test are read, not {one_line(', '.join(others), 100)}")
+    if (folder / "test").exists():
+        if not (folder / "test").is_dir():
+            raise UserError(f"{folder / 'test'}: is no folder\nMake it one with a folder for each class, or delete it.")
         of_test = class_folders(folder / "test")
         if unknown := sorted({*of_test} - {*names}):
             raise UserError(
@@ -94,6 +102,11 @@ def _arrays(folder: Path, train: tuple[Path, Path], params: PreprocessParams) ->
             raise UserError(
                 f"{files[split][0]}: has {channels} channel(s), and data.channels is {params.channels} in params.yaml\n"
                 "Set it to null."
+            )
+        if images.ndim != read["train"][0].ndim:
+            raise UserError(
+                f"{files[split][0]}: shape {images.shape}, and the training images are {read['train'][0].shape}\n"
+                "Make all of them grey, or all coloured."
             )
         if params.size is None and images.shape[1:] != read["train"][0].shape[1:]:
             raise UserError(

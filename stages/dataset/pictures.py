@@ -91,7 +91,8 @@ def find_pictures(folder: Path, names: list[str]) -> tuple[list[Path], np.ndarra
             _check_inside(entry, folder.parent)
             if not entry.is_file():
                 raise UserError(
-                    f"{entry}: is no file\nPut the pictures of a class into one folder, without others in it."
+                    f"{entry}: is no picture, but {'a folder' if entry.is_dir() else 'no file'}\n"
+                    "Put the pictures of a class into one folder, without others in it."
                 )
             found.append((_natural(entry.name), label, entry.name, entry))
         if not entries:

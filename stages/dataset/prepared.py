@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -19,7 +20,8 @@ ABOUT = "dataset.json"
 class DatasetInfo:
     """The facts that later stages know of the data.
 
-    `dataset` is the one really used, `requested` the one of params.yaml; `deskew` tells whether the images were.
+    `dataset` is the one really used, `requested` the one of params.yaml; `deskew` tells whether the images were, and
+    `resize` how pictures got their size.
     """
 
     requested: str
@@ -30,6 +32,7 @@ class DatasetInfo:
     class_names: list[str]
     deskew: bool
     channels: int = 1
+    resize: Literal["pad", "crop", "stretch"] = "pad"
 
     @property
     def name(self) -> str:

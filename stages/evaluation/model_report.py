@@ -1,6 +1,7 @@
 """The folder reports/<model>: tables and figures of one model."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,39 +14,34 @@ from stages.evaluation.measurement import Result
 from stages.evaluation.scores import calibration, confusion, per_class
 from stages.figures import draw_tiles
 from stages.learners.classifier import Classifier
-from stages.learners.models import Model
 
 MISTAKES = 24
 EXPLAINED = 10
 FILTERS = 32
 
 
-def write_model_report(result: Result, classifier: Classifier, test: Split, info: DatasetInfo) -> None:
-    """Write the folder anew: the `result` of the `classifier`, and the evidence that its answers rest on."""
+def write_model_report(result: Result, classifier: Classifier, test: Split, info: DatasetInfo, folder: Path) -> None:
+    """Write the `result` of the `classifier` into the folder, and the evidence that its answers rest on."""
     model = result.model
-    if model.reports.exists():
-        shutil.rmtree(model.reports)
-    model.reports.mkdir(parents=True)
     test = Split(np.asarray(test.images), np.asarray(test.labels))
     title = f"{model.title} on {info.dataset}"
 
-    _write_scores(result, info, test, title)
-    mistakes = _write_mistakes(result, info, test, title)
+    _write_scores(result, info, test, title, folder)
+    mistakes = _write_mistakes(result, info, test, title, folder)
     if model.history:
-        shutil.copyfile(model.history, model.reports / "history.csv")
-        draw_history(pd.read_csv(model.history), model.reports / "history.png", title)
+        shutil.copyfile(model.history, folder / "history.csv")
+        draw_history(pd.read_csv(model.history), folder / "history.png", title)
     if layers := classifier.layers():
-        pd.DataFrame(layers).to_csv(model.reports / "layers.csv", index=False)
+        pd.DataFrame(layers).to_csv(folder / "layers.csv", index=False)
     filters = classifier.filters(FILTERS)
     if filters is not None:
-        path = model.reports / "filters.png"
-        draw_tiles(filters, [], path, f"{title}: filters of the first layer", 8, signed_from=0)
-    if not _write_attributions(result, classifier, info, test, mistakes[:EXPLAINED], title):
-        _write_importance(model, classifier, test, title)
+        draw_tiles(filters, [], folder / "filters.png", f"{title}: filters of the first layer", 8, signed_from=0)
+    if not _write_attributions(result, classifier, info, test, mistakes[:EXPLAINED], title, folder):
+        _write_importance(classifier, test, title, folder)
 
 
-def _write_scores(result: Result, info: DatasetInfo, test: Split, title: str) -> None:
-    folder, names, y_true = result.model.reports, info.class_names, test.labels
+def _write_scores(result: Result, info: DatasetInfo, test: Split, title: str, folder: Path) -> None:
+    names, y_true = info.class_names, test.labels
     y_pred = result.y_proba.argmax(axis=1)
     classes = np.array(names)
     pd.DataFrame({"actual": classes[y_true], "predicted": classes[y_pred]}).to_csv(
@@ -64,9 +60,9 @@ def _write_scores(result: Result, info: DatasetInfo, test: Split, title: str) ->
     draw_reliability(bins, result.metrics["test_ece"], folder / "reliability.png", title, before)
 
 
-def _write_mistakes(result: Result, info: DatasetInfo, test: Split, title: str) -> np.ndarray:
+def _write_mistakes(result: Result, info: DatasetInfo, test: Split, title: str, folder: Path) -> np.ndarray:
     """Write the mistakes, and return their positions int64 (n,), the most confident first."""
-    folder, names, y_true = result.model.reports, np.array(info.class_names), test.labels
+    names, y_true = np.array(info.class_names), test.labels
     confidence, y_pred = result.y_proba.max(axis=1), result.y_proba.argmax(axis=1)
     wrong = np.flatnonzero(y_pred != y_true)
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]
@@ -90,7 +86,7 @@ def _write_mistakes(result: Result, info: DatasetInfo, test: Split, title: str) 
 
 
 def _write_attributions(
-    result: Result, classifier: Classifier, info: DatasetInfo, test: Split, wrong: np.ndarray, title: str
+    result: Result, classifier: Classifier, info: DatasetInfo, test: Split, wrong: np.ndarray, title: str, folder: Path
 ) -> bool:
     """Draw the integrated gradients of right and wrong answers; return False for a classifier without gradients."""
     names, y_true, y_pred = info.class_names, test.labels, result.y_proba.argmax(axis=1)
@@ -107,7 +103,7 @@ def _write_attributions(
         draw_tiles(
             [*scaled(test.images[chosen]), *attributions],
             [*captions, *[""] * len(chosen)],
-            result.model.reports / f"attribution_{kind}.png",
+            folder / f"attribution_{kind}.png",
             f"{title}: integrated gradients, evidence for (red) and against (blue) {kind} answers",
             columns=len(chosen),
             signed_from=len(chosen),
@@ -115,13 +111,12 @@ def _write_attributions(
     return True
 
 
-def _write_importance(model: Model, classifier: Classifier, test: Split, title: str) -> None:
+def _write_importance(classifier: Classifier, test: Split, title: str, folder: Path) -> None:
     maps = {"permutation importance: rise of the log loss": block_importance(classifier, test.images, test.labels)}
     impurity = classifier.impurity_importance()
     if impurity is not None:
         maps["mean decrease in impurity"] = impurity.reshape(*test.images.shape[1:3], -1).sum(axis=2)
-    path = model.reports / "importance.png"
     mean_image = test.images.mean(axis=0, dtype=np.float64) / 255
     if mean_image.ndim == 3:
         mean_image = mean_image.mean(axis=2)
-    draw_importance(maps, mean_image, path, f"{title}: the pixels that answers rest on")
+    draw_importance(maps, mean_image, folder / "importance.png", f"{title}: the pixels that answers rest on")

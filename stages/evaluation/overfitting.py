@@ -30,8 +30,10 @@ def verdict(
     counts, sizes = [train_right.sum(), val_right.sum()], [len(train_right), len(val_right)]
     # Of two models without a mistake the test has nothing to say.
     real = sum(counts) < sum(sizes) and proportions_ztest(counts, sizes, alternative="larger")[1] < SIGNIFICANCE
-    if gap <= GAP or not real:
+    if gap <= GAP:
         sentence = f"No overfitting to speak of: {shares}."
+    elif not real:
+        sentence = f"Too few images to tell whether it overfits: {shares}."
     else:
         sentence = f"Overfits by {100 * gap:.2f} points: {shares}."
     return sentence if history is None else f"{sentence} {_course(history, best_weights)}"

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
-from stages.figures import BLUE, GREY, MOST_CLASSES, plain, save
+from stages.figures import BLUE, GREY, MOST_CLASSES, plain, save, short
 
 
 def draw_class_counts(counts: pd.DataFrame, path: Path, dataset: str) -> None:
@@ -41,7 +41,7 @@ def draw_points(points: np.ndarray, labels: np.ndarray, names: list[str], path: 
     """Draw points (n, 2): all in one panel in random order, and each class alone before all the others.
 
     In the order of the classes the last ones would cover the first and look better separated than they are. Of more
-    than `MOST_CLASSES` classes there is the one panel alone, without the names that would cover another.
+    than `MOST_CLASSES` classes there is the one panel alone. Names that would cover another are left out.
     """
     order = np.random.default_rng(seed).permutation(len(points))
     points, labels = points[order], labels[order]
@@ -56,13 +56,13 @@ def draw_points(points: np.ndarray, labels: np.ndarray, names: list[str], path: 
     together = figure.add_subplot(grid[:, :4])
     together.scatter(*points.T, s=size, c=colors(labels % colors.N), **dots)
     shown = []
-    for label, name in enumerate(plain(names)):
+    for label, name in enumerate(short(names)):
         if not (labels == label).any():
             continue
         middle = np.median(points[labels == label], axis=0)
         box = {"fc": "white", "ec": "none", "alpha": 0.7, "pad": 1}
         shown.append(together.annotate(name, middle, ha="center", va="center", weight="bold", bbox=box))
-    for label, name in enumerate(plain(alone)):
+    for label, name in enumerate(short(alone)):
         axis = figure.add_subplot(grid[label // columns, 4 + label % columns])
         own = labels == label
         axis.scatter(*points[~own].T, s=size / 2, color=GREY, **dots)
@@ -71,8 +71,7 @@ def draw_points(points: np.ndarray, labels: np.ndarray, names: list[str], path: 
         axis.axis("off")
     together.axis("off")
     figure.suptitle(title)
-    if not alone:
-        _hide_overlapping(shown, figure)
+    _hide_overlapping(shown, figure)
     save(figure, path)
 
 

@@ -32,7 +32,11 @@ def optional(kind: Any) -> Any:
 
 def list_of(kind: Any, low: int, high: int, each: str | None = None) -> Any:
     """Return the type of a list of `low` to `high` values of that `kind`; `each` is their plural."""
-    counted = f"a list of {low} … {high} {each}" if each else f"a list, at most {high} long, each {described(kind)}"
+    counted = (
+        f"a list of {low if low == high else f'{low} … {high}'} {each}"
+        if each
+        else f"a list, at most {high} long, each {described(kind)}"
+    )
     return Annotated[list[kind], Field(min_length=low, max_length=high, description=counted)]
 
 

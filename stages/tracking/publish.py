@@ -232,7 +232,7 @@ def _log_pyfunc(run_id: str, file: Path, code: Path, state: dict[str, Any]) -> N
             Schema([TensorSpec(np.dtype(np.float32), (-1, len(info.class_names)))]),
         ),
         pip_requirements=state["model"]["packages"],
-        metadata={"class_names": info.class_names},
+        metadata={"class_names": info.class_names, "resize": info.resize},
     )
 
 

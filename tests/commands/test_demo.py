@@ -64,7 +64,7 @@ def load(folder: Path) -> Answers:
 
 
 def application(answers: Answers) -> FastAPI:
-    return make_app(answers, allowed_hosts("127.0.0.1"), "pad")
+    return make_app(answers, allowed_hosts("127.0.0.1"))
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ def centre_of_mass(image: np.ndarray) -> list[float]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_photo_of_a_digit_is_normalized_as_in_mnist(kind):
-    image = image_of(KINDS[kind](3, np.random.default_rng(11)), MNIST, "pad")
+    image = image_of(KINDS[kind](3, np.random.default_rng(11)), MNIST)
     assert image.shape == (28, 28)
     assert image.dtype == np.uint8
     assert max(box(image)) == 20
@@ -49,8 +49,8 @@ def test_a_photo_of_a_digit_is_normalized_as_in_mnist(kind):
 @pytest.mark.parametrize("around", ["black", (60, 60, 60)])
 @pytest.mark.parametrize("width", [20, 60, 100])
 def test_an_even_dark_ground_around_a_sheet_is_left_out(around, width):
-    wanted = image_of(seven(), MNIST, "pad").astype(int)
-    image = image_of(ImageOps.expand(seven(), width, around), MNIST, "pad")
+    wanted = image_of(seven(), MNIST).astype(int)
+    image = image_of(ImageOps.expand(seven(), width, around), MNIST)
     assert np.abs(image - wanted).mean() < 3
 
 
@@ -60,29 +60,29 @@ def test_a_bold_light_digit_is_no_sheet(digit, stroke):
     light = Image.new("L", (300, 330), 0)
     font = ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans-Bold.ttf")), 220)
     ImageDraw.Draw(light).text((150, 165), digit, 255, font, "mm", stroke_width=stroke)
-    wanted = image_of(ImageOps.invert(light), MNIST, "pad").astype(int)
-    assert np.abs(image_of(light, MNIST, "pad") - wanted).mean() < 3
+    wanted = image_of(ImageOps.invert(light), MNIST).astype(int)
+    assert np.abs(image_of(light, MNIST) - wanted).mean() < 3
 
 
 def test_a_digit_fills_the_height_of_the_small_data_set():
-    image = image_of(seven(), DIGITS, "pad")
+    image = image_of(seven(), DIGITS)
     assert image.shape == (8, 8)
     assert box(image)[0] == 8
 
 
 def test_colours_and_the_darker_side_do_not_matter():
-    wanted = image_of(seven(), MNIST, "pad").astype(int)
+    wanted = image_of(seven(), MNIST).astype(int)
     for ink, ground in (("white", "black"), ("red", "white"), ("yellow", "white"), ("navy", "khaki")):
-        assert np.abs(image_of(seven(ink, ground), MNIST, "pad") - wanted).mean() < 3, (ink, ground)
+        assert np.abs(image_of(seven(ink, ground), MNIST) - wanted).mean() < 3, (ink, ground)
     for ink in ((0, 0, 0, 255), (255, 255, 255, 255)):
-        assert np.abs(image_of(seven(ink, (0, 0, 0, 0), "RGBA"), MNIST, "pad") - wanted).mean() < 3
+        assert np.abs(image_of(seven(ink, (0, 0, 0, 0), "RGBA"), MNIST) - wanted).mean() < 3
 
 
 def test_thin_and_thick_pens_become_strokes_of_a_like_width():
     def strokes(width: int) -> float:
         image = Image.new("L", (300, 300), 255)
         ImageDraw.Draw(image).line([(60, 60), (240, 62), (130, 250)], 0, width, "curve")
-        return image_of(image, MNIST, "pad").sum() / 255
+        return image_of(image, MNIST).sum() / 255
 
     assert strokes(2) > 0.6 * strokes(24)
     assert strokes(80) < 2 * strokes(24)
@@ -93,18 +93,18 @@ def test_thin_and_thick_pens_become_strokes_of_a_like_width():
 )
 def test_a_picture_without_ink_is_black(pixels):
     for info in (MNIST, DIGITS):
-        assert not image_of(pixels, info, "pad").any()
+        assert not image_of(pixels, info).any()
 
 
 def test_noise_of_any_size_has_an_image():
     rng = np.random.default_rng(0)
     for height, width in ((1, 1), (1, 200), (2, 3), (28, 28), (301, 7)):
-        assert image_of(rng.integers(0, 256, (height, width, 3)).astype(np.uint8), MNIST, "pad").shape == (28, 28)
+        assert image_of(rng.integers(0, 256, (height, width, 3)).astype(np.uint8), MNIST).shape == (28, 28)
 
 
 def test_as_is_leaves_an_image_of_the_data_set_alone():
     image = np.random.default_rng(0).integers(0, 256, (28, 28)).astype(np.uint8)
-    np.testing.assert_array_equal(image_of(image, MNIST, "pad", as_is=True), image)
+    np.testing.assert_array_equal(image_of(image, MNIST, as_is=True), image)
 
 
 @pytest.mark.parametrize("how", ["pad", "crop", "stretch"])
@@ -123,7 +123,7 @@ def test_pictures_of_other_data_sets_are_read_and_resized_as_preprocess_does(tmp
         image = image.convert("RGB").convert(mode) if mode in ("P", "CMYK") else image.convert(mode)
     image.save(path, **options)
     prepared = Pictures([path], np.zeros(1, np.uint8), (20, 30), channels, how)[[0]][0]
-    found = image_of(open_picture(path, str(path)), replace(LEAVES, channels=channels), how)
+    found = image_of(open_picture(path, str(path)), replace(LEAVES, channels=channels, resize=how))
     np.testing.assert_array_equal(found, prepared)
 
 
@@ -152,7 +152,7 @@ def test_what_is_no_picture_is_named(tmp_path, monkeypatch):
 
 
 def test_the_steps_lead_from_the_picture_to_the_image():
-    steps = picture_steps(seven(), MNIST, "pad")
+    steps = picture_steps(seven(), MNIST)
     assert [*steps] == [
         "the picture",
         "the part around the digit",

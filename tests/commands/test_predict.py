@@ -110,7 +110,7 @@ def test_a_csv_has_a_row_for_each_picture_that_can_be_read(mnist, pictures, tmp_
     (tmp_path / "some/gone.png").symlink_to("nothing.png")
     (tmp_path / "said.csv").write_text("the last one")
     code, output, errors = mnist(*FOREST, "--csv", tmp_path / "said.csv", tmp_path / "some")
-    assert code == "error: 3 of 13 pictures could not be used, as said above; the other 10 are done"
+    assert code == "error: 3 of 13 pictures could not be used, as said above; all others are done"
     assert not output
     assert "broken.png: no picture of a known format" in errors
     assert "empty.png: no digit found on it" in errors

@@ -85,6 +85,12 @@ def test_a_test_folder_has_the_same_classes(mine):
     assert "data/sets/mine/test/cow: is a class that data/sets/mine/train lacks" in refusal()
 
 
+def test_folders_that_are_not_read_are_named(mine, capsys):
+    draw(mine / "val/cat/1.png", np.zeros((6, 4), np.uint8))
+    read_own("mine", params())
+    assert "warning: data/sets/mine: only train and test are read, not val\n" in capsys.readouterr().err
+
+
 def read(path: Path, channels: int | None = None) -> np.ndarray:
     """The image that the picture at `path`, 1.png of the class cat, becomes."""
     own = read_own("mine", params(channels=channels))
@@ -151,7 +157,11 @@ BAD = {
         lambda mine: draw(mine / "train/1.png", np.zeros((6, 4), np.uint8)),
         "data/sets/mine/train/1.png: is no folder",
     ),
-    "a folder in a class": (lambda mine: (mine / "train/cat/more").mkdir(), "train/cat/more: is no file"),
+    "a folder in a class": (
+        lambda mine: (mine / "train/cat/more").mkdir(),
+        "train/cat/more: is no picture, but a folder",
+    ),
+    "a test folder that is a file": (lambda mine: (mine / "test").touch(), "data/sets/mine/test: is no folder"),
     "no picture": (
         lambda mine: (mine / "train/cat/notes.txt").write_text("fluffy"),
         "train/cat/notes.txt: cannot be read as a picture: no picture of a known format",
@@ -260,6 +270,29 @@ def test_numpy_arrays_in_colour_are_a_data_set(arrays):
     assert own.test is None
     with pytest.raises(UserError, match="train_images.npy: has 3 .*, and data.channels is 1 in params.yaml"):
         read_own("mine", params(channels=1))
+
+
+@pytest.mark.parametrize("packed", ["images", "labels"])
+def test_one_of_two_idx_files_may_be_compressed(arrays, packed):
+    for kind, rank, values in (("images", 3, IMAGES), ("labels", 1, LABELS)):
+        write_idx(arrays / f"train-{kind}-idx{rank}-ubyte{'.gz' if kind == packed else ''}", values)
+    np.testing.assert_array_equal(read_own("mine", params()).train[range(6)], IMAGES)
+
+
+@pytest.mark.parametrize("missing", ["images", "labels"])
+def test_half_of_a_split_is_refused(arrays, missing):
+    for split in ("train", "test"):
+        np.save(arrays / f"{split}_images.npy", IMAGES)
+        np.save(arrays / f"{split}_labels.npy", LABELS)
+    (arrays / f"test_{missing}.npy").unlink()
+    assert f"test_{missing}.npy: is missing, the {missing} of test_" in refusal()
+
+
+def test_grey_and_coloured_arrays_are_not_mixed(arrays):
+    for split, shape in (("train", (6, 5, 5)), ("test", (6, 5, 5, 3))):
+        np.save(arrays / f"{split}_images.npy", np.zeros(shape, np.uint8))
+        np.save(arrays / f"{split}_labels.npy", LABELS)
+    assert "test_images.npy: shape (6, 5, 5, 3), and the training images are (6, 5, 5)" in refusal(size=[4, 4])
 
 
 def test_arrays_may_lie_elsewhere(arrays, tmp_path):
