@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
@@ -37,6 +38,7 @@ def mnist(reproduced: Clone, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     # It changes them, for a process of its own.
     for name in ("unwind_on_signals", "outlive_readers"):
         monkeypatch.setattr(f"stages.process.ending.{name}", lambda: None)
+    monkeypatch.setattr("commands.predict.own_temporary_folder", nullcontext)
 
     def call(*arguments: object) -> tuple[str | int, str, str]:
         monkeypatch.setattr(sys, "argv", ["mnist", "predict", *map(str, arguments)])
