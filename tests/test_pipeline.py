@@ -11,6 +11,7 @@ import pytest
 
 from stages.dataset.prepared import ABOUT
 from stages.paths import PREPARED
+from stages.process.provenance import cores
 from tests.project import MODELS, OFFLINE, STAGES, client, locked, metrics, ran, restored, runs
 
 AWAY = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
@@ -152,7 +153,7 @@ def test_mlflow_has_one_complete_run_per_model(reproduced):
         assert tags["git.dirty"] == "false"
         assert (tags["runtime.device"], tags["runtime.arithmetic"]) == ("cpu", "portable")
         assert tags["runtime.processor"]
-        assert tags["runtime.cores"] == str(len(os.sched_getaffinity(0)))
+        assert tags["runtime.cores"] == str(cores())
         assert tags["version.numpy"] == np.__version__
         (data,) = run.inputs.dataset_inputs
         assert data.dataset.name == "digits"

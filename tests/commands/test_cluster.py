@@ -171,7 +171,7 @@ def without_remote(cluster: Cluster) -> None:
     remote = cluster.folder / "remote"
     remote.rename(cluster.folder / "away")
     remote.write_text("no folder")
-    time.sleep(20)
+    wait_until(lambda: f"3 of {len(TREES)} trials done" in cluster.said())
     remote.unlink()
     (cluster.folder / "away").rename(remote)
 

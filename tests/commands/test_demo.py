@@ -19,6 +19,7 @@ from contextlib import chdir, contextmanager
 from copy import copy
 from dataclasses import replace
 from io import BytesIO
+from itertools import takewhile
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -606,7 +607,9 @@ def test_ctrl_c_ends_it_at_once_with_exit_code_0(request: pytest.FixtureRequest,
         command = (sys.executable, "-c", BARE.format(port=port))
     server = (request.getfixturevalue("reproduced") if whole else Clone(PROJECT)).start(*command)
     try:
-        printed = [line for line in iter(server.stdout.readline, "Ctrl-C ends it.\n") if line]
+        # To the line, or to the end of a server that could not start.
+        printed = [*takewhile("Ctrl-C ends it.\n".__ne__, server.stdout)]
+        assert server.poll() is None, printed
         assert any(url in line for line in printed)
         # A browser keeps its connection open, and one upload does not come to its end.
         kept = requests.Session()

@@ -7,6 +7,7 @@ import shutil
 import socket
 import sys
 import webbrowser
+from threading import Timer
 from urllib.parse import unquote
 
 import pytest
@@ -90,10 +91,14 @@ def test_ui_names_a_port_that_is_taken(clone):
 def test_ui_says_when_there_is_nothing_to_compare(clone, empty_store):
     shutil.copyfile(empty_store, clone.folder / "mlflow.db")
     server = clone.start("mnist", "ui", "--no-browser", "--port", str(free_port()))
+    # It goes on to serve: a line that does not come is not waited for without end.
+    patience = Timer(60, server.terminate)
+    patience.start()
     try:
         assert any("/#/experiments?workflowType=machine_learning" in line for line in server.stdout)
         assert any("no runs to compare yet" in line for line in server.stdout)
     finally:
+        patience.cancel()
         server.terminate()
         server.communicate(timeout=60)
 

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from tests.conftest import Clone
-from tests.project import locked, metrics, runs
+from tests.project import locked, runs
 
 # In place of all stages: DVC runs it as it runs those.
 MAKE = """
@@ -130,7 +130,6 @@ def test_mistakes_are_said_in_a_line_or_two(short):
 
 @pytest.mark.long
 def test_a_run_and_the_whole_pipeline_are_made_again(checked_out):
-    assert metrics(checked_out)
     checked_out.run("mnist", "publish")
     (run,) = runs(checked_out)["random-forest"]
     assert "same bytes: all 2 outputs" in checked_out.run("mnist", "verify", run.info.run_id).stdout
@@ -143,7 +142,6 @@ def test_a_run_and_the_whole_pipeline_are_made_again(checked_out):
 @pytest.mark.long
 def test_another_network_is_measured_against_the_recorded_one(checked_out):
     lock = checked_out.folder / "dvc.lock"
-    recorded = lock.read_text()
     checked_out.set_params({"runtime.seed": 1})
     checked_out.run("dvc", "repro")
     checked_out.set_params({"runtime.seed": 0})
@@ -152,4 +150,3 @@ def test_another_network_is_measured_against_the_recorded_one(checked_out):
     assert done.returncode == 1
     assert "models/mlp.keras: weights differ by up to " in done.stdout
     assert "of 360 predictions on test images change" in done.stdout
-    assert recorded != lock.read_text()

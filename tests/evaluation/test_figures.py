@@ -22,7 +22,7 @@ def test_drawing_twice_gives_the_same_bytes(tmp_path):
 
 def test_a_dollar_in_a_name_begins_no_mathematics(tmp_path):
     # Between two of them this would be an error.
-    for name, names in (("a", ["$x^", "^$"]), ("b", ["x^", "^"])):
+    for name, names in (("a", ["$x^$", "^$"]), ("b", ["x^", "^"])):
         draw_confusion_matrix(np.eye(2, dtype=int), names, tmp_path / f"{name}.png", "title")
         draw_tiles(np.zeros((2, 4, 4)), ["→".join(names), ""], tmp_path / f"{name}_tiles.png", "title", 2)
     assert (tmp_path / "a_tiles.png").read_bytes() != (tmp_path / "b_tiles.png").read_bytes()
