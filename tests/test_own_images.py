@@ -46,7 +46,7 @@ def test_a_folder_of_coloured_pictures_of_many_sizes_is_a_data_set(clone):
     # A run answers with the classes and the size of pictures that it has learnt, whatever the data set has now.
     classes, picture = clone.folder / "data/sets/patches/train", clone.folder / "red.png"
     Image.new("RGB", (40, 12), COLOURS["NA"]).save(picture)
-    asked = ("mnist", "predict", "--run", runs(clone, "patches")["cnn"][0].info.run_id, "--json", picture)
+    asked = ("mnist", "predict", "--run", runs(clone, "patches")["cnn"][0].info.run_id, "--json", str(picture))
     said = clone.run(*asked).stdout
     (classes / "NA").rename(classes / "red")
     clone.set_params({"data.resize": "crop"})
