@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from commands.trained import start_for
 from stages.dataset.prepared import DatasetInfo
@@ -56,16 +57,18 @@ def find_logged(run_id: str | None, dataset: str | None) -> Logged:
         name = f"models:/{logged.model_id}"
         about = mlflow.models.get_model_info(name)
         height, width, *channels = about.signature.inputs.inputs[0].shape[1:]
-        names, resize = about.metadata["class_names"], about.metadata.get("resize", "pad")
         (model,) = (model for model in ALL_MODELS if model.stage == run.data.tags.get("dvc.stage"))
         experiment = client.get_experiment(run.info.experiment_id).name
+        images = {"height": height, "width": width, "channels": 3 if channels else 1, "deskew": False}
+        learnt = {"requested": experiment, "dataset": experiment, "fallback": False, **images, **about.metadata}
+        # Whoever writes to the store could give anything.
+        info = TypeAdapter(DatasetInfo).validate_python(learnt)
+        if len(info.class_names) != about.signature.outputs.inputs[0].shape[1]:
+            raise ValueError("its classes have not as many names")
     except UserError:
         raise
     except (ValueError, AttributeError, IndexError, TypeError, KeyError):
         raise UserError(f"{what}: its model was not made by this project") from None
     except Exception as error:
         raise UserError(f"{uri}: MLflow does not give {what}: {one_line(error)}\nSee: uv run mnist ui") from None
-    info = DatasetInfo(
-        experiment, experiment, False, height, width, names, deskew=False, channels=3 if channels else 1, resize=resize
-    )
     return Logged(model, name, info)

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from stages.dataset.prepared import ABOUT
+from stages.fingerprints import folder_md5
 from stages.paths import PREPARED
 from stages.process.provenance import cores
 from tests.project import MODELS, OFFLINE, STAGES, client, locked, metrics, ran, restored, runs
@@ -206,6 +207,26 @@ def test_every_logged_model_takes_raw_images_and_scores_the_same(reproduced, mon
         folder = mlflow.artifacts.download_artifacts(f"runs:/{run.info.run_id}/model")
         assert not [name for _, _, files in os.walk(folder) for name in files if name.endswith(".pkl")]
     assert len(signatures) == 1
+
+
+BREAKS_OFF = """
+import stages.evaluate
+write = stages.evaluate.write_model_report
+def interrupted(result, *rest):
+    if result.model.name == "cnn":
+        raise KeyboardInterrupt
+    write(result, *rest)
+stages.evaluate.write_model_report = interrupted
+stages.evaluate.main()
+"""
+
+
+def test_an_evaluation_that_breaks_off_leaves_the_reports_of_before(checked_out):
+    # A new report lacks it.
+    (checked_out.folder / "reports/mlp/before.txt").touch()
+    before = folder_md5(checked_out.folder / "reports")
+    assert checked_out.run("python", "-c", BREAKS_OFF, check=False).returncode
+    assert folder_md5(checked_out.folder / "reports") == before
 
 
 def test_an_evaluation_says_all_there_is_to_say_and_makes_the_runs_that_are_missing(checked_out):
