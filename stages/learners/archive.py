@@ -17,7 +17,7 @@ from stages.process.errors import UserError, one_line
 EPOCH = (1980, 1, 1, 0, 0, 0)
 # How much larger than the file its members may be: a forest's are 9 times as large, one of 256 classes up to 171 times
 # (measured), and what only fills memory 1,000 times.
-EXPANSION = 400
+EXPANSION = 200
 
 
 def rewrite(
