@@ -369,6 +369,12 @@ def test_more_trials_go_on_and_fewer_are_refused(project):
         opened()
 
 
+def test_a_proposed_number_has_four_digits(project):
+    write(project)
+    rates = [task.params["train.cnn.optimizer.learning_rate"] for task in run(opened())]
+    assert rates == [float(f"{rate:.4g}") for rate in rates]
+
+
 CONFIRM = {"best": 1, "seeds": 2}
 
 
@@ -438,6 +444,36 @@ def test_a_verdict_that_cannot_be_had_leaves_the_page_of_the_search(project, mon
     with pytest.raises(UserError, match="none of the best settings could be trained .*\n.* a larger confirm.best"):
         run_sweep("own", None)
     assert "The best trials" in (project / "reports/sweeps/own/index.html").read_text()
+
+
+@pytest.mark.parametrize("wins", [False, True])
+def test_the_test_images_are_looked_at_once_and_for_a_winner_alone(project, monkeypatch, capsys, wins):
+    looked_at = []
+
+    def value(task: Task) -> float:
+        if "-seed-" not in task.name:
+            return value_of(task)
+        # The gain is 0.1 and -0.1 with the two seeds, or 0.30 and 0.31.
+        present, seed = "present" in task.name, task.params["runtime.seed"]
+        return (0.2 + seed / 100 if not present else 0.0) if wins else (0.5 if present == (seed == 1) else 0.6)
+
+    class Models:
+        def __init__(self, *_):
+            pass
+
+        def tested(self) -> dict[str, float]:
+            return {"test_accuracy": 0.9, "test_loss": 0.3}
+
+    write(project, {"confirm": CONFIRM})
+    place = Place(place_of(value, []).run, lambda names, models: looked_at.extend(names if models else []))
+    monkeypatch.setattr("commands.sweeping.story.check_tracked", lambda name: None)
+    monkeypatch.setattr("commands.sweeping.story._place", lambda *_: nullcontext(place))
+    monkeypatch.setattr("commands.sweeping.confirm.Outputs", Models)
+    monkeypatch.setattr("commands.sweeping.confirm.start_keras", lambda runtime: None)
+    for _ in range(2):
+        run_sweep("own", None)
+    assert ("beats the present settings" in capsys.readouterr().out) == wins
+    assert len(looked_at) == (2 if wins else 0)
 
 
 def test_the_params_of_a_trial_that_starts_in_this_clone_are_no_change(project, params_file, monkeypatch):
