@@ -15,6 +15,8 @@ TASK = Task("own-0000", "train-cnn", {})
 VALUES = {"val_loss": 0.5, "val_accuracy": 0.9}
 BEGINS = f"""
 import json, os, signal, sys, time
+# A shell that starts the tests in the background has their children ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 events = open(os.path.join(os.environ["{FOLDER}"], "{EVENTS}"), "w")
 def tell(text):
     events.write(text)
