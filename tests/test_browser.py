@@ -1,47 +1,26 @@
 """The report and MLflow's pages in a real browser, as a user opens them."""
 
 import json
-import os
 import re
-import shutil
-from urllib.parse import urlsplit
+from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
+from tests.browser import chromium, troubles_of
 from tests.project import MODELS, metrics, runs
 from tests.servers import free_port, serving
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # MLflow's pages take their time on a busy machine.
 expect.set_options(timeout=60_000)
-HERE = {"127.0.0.1", "localhost", ""}
 
 
 @pytest.fixture
-def page():
-    """A page whose `troubles` are console errors, failed requests and requests that leave the machine."""
-    if CHROMIUM is None:
-        # In CI a missing browser is an error.
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("no Chromium (Debian: apt install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+def page() -> Iterator[Page]:
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        page.troubles = []
-        page.on("console", lambda message: message.type == "error" and page.troubles.append(message.text))
-        page.on("pageerror", lambda error: page.troubles.append(str(error)))
-        page.on("requestfailed", lambda request: page.troubles.append(f"failed: {request.url}"))
-        page.on(
-            "response", lambda answer: answer.status >= 400 and page.troubles.append(f"{answer.status}: {answer.url}")
-        )
-        page.on(
-            "request",
-            lambda request: (
-                (urlsplit(request.url).hostname or "") in HERE or page.troubles.append(f"away: {request.url}")
-            ),
-        )
+        page.troubles = troubles_of(page)
         yield page
-        browser.close()
 
 
 def test_the_report_opens_from_disk_and_has_the_numbers_of_dvc_and_mlflow(reproduced, page: Page):

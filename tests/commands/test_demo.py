@@ -3,7 +3,6 @@
 import csv
 import json
 import logging
-import os
 import shutil
 import signal
 import socket
@@ -30,24 +29,23 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image, ImageDraw
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from commands.demo import allowed_hosts, run
 from commands.demo_answers import Answers, load_answers
-from commands.demo_app import make_app
+from commands.demo_app import FORMATS, make_app
 from commands.reasons import explainer, neighbours
 from commands.trained import load_trained
 from stages.dataset.prepared import load_info, load_split
 from stages.evaluation.attribution import integrated_gradients
 from stages.learners.keras_classifier import KerasClassifier
 from stages.process.errors import UserError
+from tests.browser import chromium, troubles_of
 from tests.conftest import PROJECT, Clone
 from tests.learners.test_training import VALIDATION
 from tests.learners.test_training import run as train_small
 from tests.servers import free_port
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-HERE = {"127.0.0.1", "localhost", ""}
 MODELS = ["mlp", "cnn", "random_forest"]
 # Strokes in shares of the drawing area's side, as a hand draws them.
 DIGITS = {
@@ -108,28 +106,17 @@ def url(app: FastAPI) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        # In CI a missing browser is an error.
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("no Chromium (Debian: apt install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+    with chromium() as started:
+        yield started
 
 
 @contextmanager
 def opened(browser: Browser, url: str, **options: object) -> Iterator[Page]:
-    """The page, whose `troubles` are console errors, failed requests and requests that leave the machine."""
+    """The page, with its `troubles`, in a window of its own."""
     context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
     page = context.new_page()
     page.set_default_timeout(60_000)
-    page.troubles = []
-    page.on("console", lambda message: message.type == "error" and page.troubles.append(message.text))
-    page.on("pageerror", lambda error: page.troubles.append(str(error)))
-    page.on(
-        "request",
-        lambda request: (urlsplit(request.url).hostname or "") in HERE or page.troubles.append(f"away: {request.url}"),
-    )
+    page.troubles = troubles_of(page)
     page.goto(url)
     yield page
     context.close()
@@ -411,6 +398,29 @@ def promising(picture: bytes, width: int, height: int) -> bytes:
     return picture[:12] + header + struct.pack(">I", zlib.crc32(header)) + picture[33:]
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_each_format_that_the_page_offers_is_read(client: TestClient, name: str):
+    with BytesIO() as stream:
+        Image.open(BytesIO(paper_with_a_one())).convert("RGB").save(stream, name)
+        content = stream.getvalue()
+    assert list(client.post("/predict/picture", content=content).json()["models"]) == MODELS
+
+
+def test_a_format_that_the_page_does_not_offer_is_refused(client: TestClient):
+    with BytesIO() as stream:
+        Image.open(BytesIO(paper_with_a_one())).convert("RGB").save(stream, "PPM")
+        response = client.post("/predict/picture", content=stream.getvalue())
+    assert (response.status_code, response.json()) == (
+        422,
+        {"error": "this is no picture that can be read; send one of PNG, JPEG, GIF, WEBP, BMP, TIFF"},
+    )
+
+
+def test_the_largest_drawing_is_answered_and_one_of_a_pixel_more_refused(client: TestClient):
+    assert client.post("/predict/drawing", content=png(np.zeros((512, 512), np.uint8))).status_code == 200
+    assert client.post("/predict/drawing", content=png(np.zeros((1, 513), np.uint8))).status_code == 413
+
+
 def broken() -> dict[str, tuple[str, bytes, int]]:
     photo = paper_with_a_one()
     return {
@@ -467,6 +477,14 @@ def test_a_body_that_does_not_come_to_its_end_is_given_up(url: str, monkeypatch:
 def test_a_foreign_host_is_refused(client: TestClient, host: str):
     assert client.get("/", headers={"Host": host}).status_code == 400
     assert client.post("/predict/test", content=b"0", headers={"Host": host}).status_code == 400
+
+
+def test_where_it_is_open_to_others_it_has_this_machine_s_names_and_addresses_alone():
+    hosts = allowed_hosts("0.0.0.0")
+    assert {"localhost", "127.0.0.1", "[::1]", socket.gethostname().lower()} <= {*hosts}
+    assert not {"*", "0.0.0.0", "::", "[::]", ""} & {*hosts}
+    assert allowed_hosts("Box.example") == ["127.0.0.1", "[::1]", "box.example", "localhost"]
+    assert allowed_hosts("fe80::1") == ["127.0.0.1", "[::1]", "[fe80::1]", "localhost"]
 
 
 @pytest.mark.parametrize(
@@ -627,6 +645,25 @@ def test_ctrl_c_ends_it_at_once_with_exit_code_0(request: pytest.FixtureRequest,
     finally:
         if server.poll() is None:
             server.kill()
+
+
+def test_one_connection_too_many_is_answered_with_503_and_the_next_once_there_is_room():
+    port = free_port()
+    few = "import commands.demo\ncommands.demo.CONNECTIONS = 3\n"
+    server = Clone(PROJECT).start(sys.executable, "-c", few + BARE.format(port=port))
+
+    def ask() -> int:
+        return requests.post(f"http://127.0.0.1:{port}/predict/test", data=b"0", timeout=30).status_code
+
+    try:
+        assert "Ctrl-C ends it.\n" in server.stdout
+        with socket.create_connection(("127.0.0.1", port)), socket.create_connection(("127.0.0.1", port)):
+            time.sleep(0.2)
+            assert ask() == 503
+        time.sleep(0.2)
+        assert ask() == 200
+    finally:
+        server.kill()
 
 
 def test_a_port_that_is_taken_is_named_before_anything_is_loaded(tmp_path: Path):

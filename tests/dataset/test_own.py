@@ -86,6 +86,11 @@ def test_a_test_folder_has_the_same_classes(mine):
     assert "data/sets/mine/test/cow: is a class that data/sets/mine/train lacks" in refusal()
 
 
+def test_each_class_has_a_test_image(mine):
+    draw(mine / "test/dog/1.png", np.zeros((6, 4), np.uint8))
+    assert "data/sets/mine/test/cat: is missing, so no test image is of class cat" in refusal()
+
+
 def test_folders_that_are_not_read_are_named(mine, capsys):
     draw(mine / "val/cat/1.png", np.zeros((6, 4), np.uint8))
     read_own("mine", params())
@@ -253,8 +258,25 @@ def test_idx_files_are_a_data_set_whatever_stands_before_their_names(arrays, suf
     for encoding in ("utf-8", "utf-8-sig"):
         (arrays / "classes.txt").write_text("a\nb\n", encoding=encoding)
         assert read_own("mine", params()).class_names == ["a", "b"]
-    (arrays / "classes.txt").write_text("a\n")
-    assert "classes.txt: 1 lines for the 2 classes" in refusal()
+
+
+@pytest.mark.parametrize("content", ["a\n", "a\nb\nc\n", "a\na\n", "a\n \n", "a\n\nb\n"])
+def test_each_label_has_one_name_of_its_own(arrays, content):
+    np.save(arrays / "train_images.npy", IMAGES)
+    np.save(arrays / "train_labels.npy", LABELS)
+    (arrays / "classes.txt").write_text(content)
+    assert f"classes.txt: {len(content.splitlines())} lines for the 2 classes of train_labels.npy" in refusal()
+
+
+def test_labels_are_bytes(arrays):
+    for number in (256, 257):
+        np.save(arrays / "train_images.npy", np.zeros((number, 5, 5), np.uint8))
+        np.save(arrays / "train_labels.npy", np.arange(number) - 7)
+        if number == 256:
+            own = read_own("mine", params())
+            assert own.train.labels.tolist() == [*range(256)]
+            assert (own.class_names[0], own.class_names[255]) == ("-7", "248")
+    assert "train_labels.npy: has 257 classes" in refusal()
 
 
 def test_files_of_several_data_sets_are_refused(arrays):

@@ -7,6 +7,7 @@ import sys
 import psutil
 import pytest
 
+from stages.process.lifetime import SHELLS
 from tests.conftest import PROJECT
 
 # The interrupt arrives inside a weakref's callback, from where Python lets no exception out.
@@ -95,6 +96,43 @@ def test_a_stage_ends_with_its_dvc():
         stage = psutil.Process(int(dvc.stdout.readline()))
         dvc.kill()
         stage.wait(timeout=10)
+
+
+def test_a_stage_that_a_shell_of_dvc_started_ends_with_dvc_and_not_with_the_shell():
+    shell = "import subprocess, sys; subprocess.run(('sh', '-c', '\"$0\" -c \"$1\"; :', sys.executable, sys.argv[1]))"
+    environment = {**os.environ, "DVC_STAGE": "train-mlp"}
+    with subprocess.Popen(
+        (sys.executable, "-c", shell, STAGE), cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True
+    ) as dvc:
+        stage = psutil.Process(int(dvc.stdout.readline()))
+        assert stage.parent().name() in SHELLS
+        dvc.kill()
+        stage.wait(timeout=10)
+
+
+def test_a_stage_whose_dvc_was_gone_before_it_began_ends_at_once(tmp_path):
+    # It begins once the process that started it is gone.
+    orphan = "import os, sys, time\nwhile os.getppid() == int(sys.argv[1]): time.sleep(0.01)\n" + STAGE
+    starter = "import os, subprocess, sys; subprocess.Popen((sys.executable, '-c', sys.argv[1], str(os.getpid())))"
+    done = subprocess.run(
+        (sys.executable, "-c", starter, orphan),
+        cwd=PROJECT,
+        env={**os.environ, "DVC_STAGE": "train-mlp"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert done.stdout == ""
+    assert "KeyboardInterrupt" in done.stderr
+
+
+def test_under_nohup_a_closed_terminal_is_no_reason_to_end():
+    ignored = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+    done = run(ignored + DEFERRED.format(times=1).replace("SIGTERM", "SIGHUP"))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "whole\nwent on\n", "")
+    done = run(DEFERRED.format(times=1).replace("SIGTERM", "SIGHUP"))
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "whole\n", "interrupted")
 
 
 @pytest.mark.parametrize("output", ["2>&1 | head -1", ">/dev/full 2>&1"], ids=["a reader that is gone", "a full disk"])
