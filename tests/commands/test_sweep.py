@@ -332,6 +332,7 @@ def test_a_recipe_of_a_sweep_is_refused_under_its_own_name(project):
         lambda path: path.write_text(path.read_text().replace('"op_code":0', '"op_code":99', 1)),
         lambda path: path.write_text(path.read_text().replace("{", "", 3)),
         lambda path: path.write_text("".join(path.read_text().splitlines(keepends=True)[1:])),
+        lambda path: path.write_text(path.read_text() + "garbage\n"),
         lambda path: (path.unlink(), path.mkdir()),
     ],
 )
@@ -552,6 +553,23 @@ def test_trials_that_fail_are_recorded_and_end_the_sweep_only_where_all_do(proje
     search = opened("bad")
     assert [task.name for task in run(search)] == [f"bad-{number:04d}" for number in range(6)]
     assert {trial.state for trial in search.study.trials} == {TrialState.COMPLETE}
+
+
+def test_a_point_that_the_schema_refuses_is_a_failed_trial_that_nobody_runs(project, capsys):
+    write(project, {"trials": 12, "parameters": {"train.cnn.epochs": {"values": [1, 2, 3, 0]}}})
+    search, tasks = opened(), []
+    while task := search.next_task():
+        tasks.append(task)
+        search.heard(task, Ended(COMPLETE, {"val_accuracy": 0.5}))
+    assert {task.params["train.cnn.epochs"] for task in tasks} == {1, 2, 3}
+    refused = [trial for trial in finished(search.study) if trial.state == TrialState.FAIL]
+    assert len(tasks) + len(refused) == 12
+    assert refused
+    warnings = capsys.readouterr().err
+    for trial in refused:
+        assert trial.params == {"train.cnn.epochs": 0}
+        assert f"trial {trial.number} is not run: train.cnn.epochs: " in warnings
+        assert trial.user_attrs[REASON].startswith("train.cnn.epochs: ")
 
 
 def test_those_that_fail_once_more_are_recorded_so_that_others_have_their_turn(project):

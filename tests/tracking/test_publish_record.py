@@ -2,9 +2,11 @@
 
 import shutil
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from stages.fingerprints import file_md5
 from stages.learners.models import MLP, RANDOM_FOREST
@@ -14,6 +16,7 @@ from stages.tracking.notes import NOTE, add_note
 from stages.tracking.publish import publish, publish_all
 from stages.tracking.runs import end_record
 from stages.tracking.store import connect
+from tests.servers import listening
 from tests.tracking.conftest import BrokenOff, break_off, evaluation, published, training, write_model
 
 
@@ -140,6 +143,23 @@ def test_a_record_that_is_refused_holds_up_no_other(clone):
     (run,) = published("random-forest")
     assert run["status"] == "FINISHED"
     assert records.waiting() == [refused]
+
+
+def test_a_server_that_is_away_is_not_asked_for_each_record(clone, monkeypatch):
+    asked = []
+
+    class Away(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(503)
+
+    with listening(Away) as url:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+        waiting = [training(), training(RANDOM_FOREST)]
+        with pytest.raises(MlflowException, match="503"):
+            publish_all(waiting)
+        assert len(asked) == 1
+        assert records.waiting() == waiting
 
 
 def test_what_is_left_of_a_deleted_run_is_dropped(clone, capsys):
