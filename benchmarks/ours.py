@@ -54,11 +54,11 @@ def built_network(model: str, params: Params):
 
     start_keras(params.runtime)
 
-    from stages.learners.networks import build_cnn, build_mlp
+    from stages.learners.networks import BUILDERS
 
     info = load_info()
-    build = {"mlp": build_mlp, "cnn": build_cnn}[model]
-    return build(getattr(params.train, model), info.height, info.width, len(info.class_names), info.channels)
+    section = getattr(params.train, model)
+    return BUILDERS[model](section, info.height, info.width, len(info.class_names), info.channels)
 
 
 def _network(model: str, params: Params):

@@ -3,44 +3,14 @@
 python -m stages.train_mlp
 """
 
-import time
-
-from stages.dataset.prepared import load_info, load_split
 from stages.learners.models import MLP
-from stages.params.views import TrainMlpParams, check_fit, load_params
-from stages.runtime import machine_tags, start_keras
+from stages.params.views import TrainMlpParams, load_params
 from stages.tracking.stage import run_stage
-from stages.tracking.training_run import training_run
+from stages.train_network import train_network
 
 
 def main() -> None:
-    params = load_params(TrainMlpParams)
-    device = start_keras(params.runtime)
-
-    from stages.learners.checkpoint import checkpointed
-    from stages.learners.ensemble import train_networks, training_words
-    from stages.learners.history import save_history
-    from stages.learners.keras_file import save_keras
-    from stages.learners.networks import build_mlp
-
-    info, training, validation = load_info(), load_split("train"), load_split("validation")
-    check_fit(info, len(training.labels))
-    network = build_mlp(params.network, info.height, info.width, len(info.class_names), info.channels)
-    network.summary()
-    tags, resolved = machine_tags(params.runtime, device), params.resolved()
-    print(f"mlp: training on the {device.upper()} ({tags['runtime.processor']})", flush=True)
-
-    with checkpointed(MLP, resolved, tags) as checkpoint, training_run(MLP, resolved, info, training) as run:
-        run.set_tags(tags | ({"runtime.resumed": "true"} if checkpoint.exists() else {}))
-        start = time.perf_counter()
-        model, history, kept = train_networks(
-            MLP.name, network, params.network, training, validation, params.runtime.seed, run.log_epoch, checkpoint
-        )
-        seconds = time.perf_counter() - start
-        save_history(history, MLP.history)
-        save_keras(model, MLP.file)
-        run.finish(seconds)
-    print(training_words(MLP.name, history, kept, seconds), flush=True)
+    train_network(MLP, load_params(TrainMlpParams))
 
 
 if __name__ == "__main__":

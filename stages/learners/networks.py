@@ -52,6 +52,9 @@ def build_cnn(params: Cnn, height: int, width: int, classes: int, channels: int 
     return model
 
 
+BUILDERS = {"mlp": build_mlp, "cnn": build_cnn}
+
+
 def averaged(networks: list[keras.Sequential], shift: int) -> keras.Model:
     """Return the model whose probabilities are the mean of those of the `networks` for shifted images.
 

@@ -27,7 +27,7 @@ from stages.dataset.prepared import DatasetInfo, load_split, save_info
 from stages.learners.checkpoint import load_checkpoint
 from stages.learners.forest_file import load_forest, save_forest
 from stages.learners.keras_file import load_keras, save_keras
-from stages.learners.networks import averaged, build_cnn, build_mlp, optimizer
+from stages.learners.networks import BUILDERS, averaged, build_mlp, optimizer
 from stages.params.schema import Optimizer
 from stages.paths import PREPARED
 from stages.process.errors import UserError
@@ -380,7 +380,7 @@ def test_whatever_params_allow_is_loaded(tmp_path, kind, changes, name, precisio
     keras.config.set_dtype_policy(precision)
     try:
         params = section(kind, batch_norm=True, dropout=0.5, l1=0.1, l2=0.1, activation="leaky_relu", **changes)
-        network = {"mlp": build_mlp, "cnn": build_cnn}[kind](params, 16, 16, 10)
+        network = BUILDERS[kind](params, 16, 16, 10)
         rate = Optimizer(name=name, learning_rate=0.1, schedule="one_cycle")
         network.compile(optimizer(rate, 10), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
         save_keras(averaged([network], 1), tmp_path / "model.keras")

@@ -14,7 +14,7 @@ from stages.dataset.prepared import Split
 from stages.learners import jax_epochs
 from stages.learners.augmentation import Augmentation
 from stages.learners.jax_epochs import Random, moved
-from stages.learners.networks import build_cnn, build_mlp
+from stages.learners.networks import BUILDERS
 from stages.learners.training import train
 from stages.params.schema import Augmentation as AugmentationParams
 from tests.learners.test_augmentation import angle, blob, centre
@@ -33,8 +33,7 @@ def coloured(count: int) -> Split:
 def trained(name: str, training: Split, validation: Split, **changes) -> tuple[list[np.ndarray], dict]:
     keras.utils.set_random_seed(0)
     params = section(name, **{"epochs": 2, "min_steps": None, "batch_size": 16, "dropout": 0.3, **changes})
-    build = build_mlp if name == "mlp" else build_cnn
-    network = build(params, *training.images.shape[1:3], 3, *training.images.shape[3:])
+    network = BUILDERS[name](params, *training.images.shape[1:3], 3, *training.images.shape[3:])
     history, _ = train(name, network, params, training, validation, seed=1, on_epoch=lambda *_: None)
     return network.get_weights(), history
 
