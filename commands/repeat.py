@@ -65,6 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.recipe is not None:
         check_recipe(arguments.recipe)
         params = recipe_params(arguments.recipe)
+    check_experiment(params)
     prefix = arguments.recipe or "repeat"
     experiments = {f"{prefix}-seed-{seed}": {**params, "runtime.seed": seed} for seed in seeds}
     if arguments.cluster:
@@ -99,8 +100,6 @@ def _run_on_cluster(address: str, experiments: dict[str, dict[str, Any]]) -> Non
     from commands.sweeping.cluster import run_pipelines
     from commands.sweeping.file import Resources
 
-    for params in experiments.values():
-        check_experiment(params)
     threads = load_params(EvaluateParams).params.runtime.threads
     run_pipelines(address, Resources(cpus=threads, gpus=0), experiments)
 

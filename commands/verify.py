@@ -15,11 +15,15 @@ from commands.dvc_console import run_dvc
 from commands.experiments import RECIPES, check_experiment, check_recipe, recipe_params
 from stages.learners.models import ALL_MODELS, Model
 from stages.params.views import EvaluateParams, edit_file, load_params
-from stages.paths import LOCK, PARAMS, PREPARED
+from stages.params.yaml_file import read_yaml
+from stages.paths import LOCK, PARAMS, PREPARED, RAW
 from stages.process.errors import UserError, one_line
 from stages.process.provenance import cached, cores, git_state, main_repository, processor
 from stages.tracking.champion import MODEL_MD5
 from stages.tracking.store import search_runs
+
+# The stages that make the data, each with its output.
+DATA_STAGES = {"download": RAW.as_posix(), "preprocess": PREPARED.as_posix()}
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -50,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
             (model,) = (model for model in ALL_MODELS if model.stage == tags["dvc.stage"])
             recorded = {PREPARED.as_posix(): tags["dvc.data_md5"], model.file.as_posix(): tags[MODEL_MD5]}
             project = check_out_code(clone, tags["git.commit"], diff)
-            _repro(project, model.stage)
+            recorded = _repro(project, recorded, model.stage)
         else:
             if arguments.recipe is None:
                 params, recorded = {}, _md5_of_lock()
@@ -65,7 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
             path.write_bytes(diff)
             project = check_out_code(clone, tags["git.commit"], path if diff else None)
             edit_file(project / PARAMS, params)
-            _repro(project)
+            recorded = _repro(project, recorded)
         _compare(recorded, project)
 
 
@@ -93,18 +97,36 @@ def _md5_of_recipe(name: str) -> dict[str, str]:
         raise UserError(f"{path}: each line must be an md5 and a path, as md5sum writes them") from None
 
 
-def _repro(clone: Path, *targets: str) -> None:
-    """Run the stages in the clone, with a cache and an MLflow store of its own."""
+def _repro(clone: Path, recorded: dict[str, str], stage: str | None = None) -> dict[str, str]:
+    """Run all stages in the clone, or those of the data and `stage`, with a cache and an MLflow store of its own.
+
+    Return what of `recorded` is to be compared: the data alone where they are others, on which nothing is trained.
+    """
     set_up_dvc(clone)
     run_dvc("cache", "dir", "--quiet", "--local", ".dvc/cache", folder=clone)
     store = {"MLFLOW_TRACKING_URI": f"sqlite:///{clone / 'mlflow.db'}"}
-    if run_dvc("repro", "--force", "--no-run-cache", *targets, folder=clone, **store):
-        raise UserError("the pipeline failed in the clone; its messages are above")
+
+    def make(stages: list[str]) -> None:
+        if stages and run_dvc("repro", "--force", "--no-run-cache", "--single-item", *stages, folder=clone, **store):
+            raise UserError("the pipeline failed in the clone; its messages are above")
+
+    stages = [*read_yaml(clone / "dvc.yaml")["stages"]]
+    make([name for name in stages if name in DATA_STAGES])
+    data = {path: md5 for path, md5 in recorded.items() if path in DATA_STAGES.values()}
+    if any(_md5(clone / path) != md5 for path, md5 in data.items()):
+        print("The data differ, so nothing is trained on them.")
+        return data
+    make([stage] if stage else [name for name in stages if name not in DATA_STAGES])
+    return recorded
+
+
+def _md5(path: Path) -> str:
+    return output_md5(path) if path.exists() else "not made"
 
 
 def _compare(recorded: dict[str, str], clone: Path) -> None:
     """Print what is the same; raise `UserError` that names the first output that differs, and the machines."""
-    made = {path: output_md5(clone / path) if (clone / path).exists() else "not made" for path in recorded}
+    made = {path: _md5(clone / path) for path in recorded}
     different = [path for path in recorded if made[path] != recorded[path]]
     for path, md5 in recorded.items():
         print(

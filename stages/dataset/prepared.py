@@ -66,6 +66,8 @@ def split_writer(folder: Path, name: str, shape: tuple[int, ...], labels: np.nda
 
 def load_info() -> DatasetInfo:
     """Raises `UserError` where `preprocess` has not written what the data are."""
+    if not PREPARED.is_dir():
+        raise UserError(f"{PREPARED}: missing; the pipeline has not run here\nRun it: uv run dvc repro")
     try:
         return TypeAdapter(DatasetInfo).validate_json((PREPARED / ABOUT).read_bytes(), strict=True)
     except OSError as error:

@@ -691,5 +691,5 @@ def test_it_may_be_called_in_any_folder_of_the_project(reproduced: Clone, tmp_pa
 
 
 def test_missing_data_and_models_are_named(tmp_path: Path):
-    with chdir(tmp_path), pytest.raises(UserError, match="dvc repro"):
+    with chdir(tmp_path), pytest.raises(UserError, match="data/prepared: missing; .*\nRun it: uv run dvc repro"):
         run(Namespace(host="127.0.0.1", port=free_port(), no_browser=True))

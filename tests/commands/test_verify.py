@@ -52,6 +52,20 @@ def test_the_same_bytes_are_said_and_other_ones_are_an_error(short):
     assert "made again on: " in done.stdout
 
 
+def test_on_other_data_nothing_is_trained(short):
+    download = "  download:\n    cmd: mkdir data/raw && printenv IMAGES > data/raw/first\n    outs: [data/raw]\n"
+    (short.folder / "dvc.yaml").write_text(PIPELINE.replace("stages:\n", f"stages:\n{download}"))
+    short.run("dvc", "repro", IMAGES="those")
+    short.commit("with data")
+    assert "same bytes: all 3 outputs" in short.run("mnist", "verify", IMAGES="those").stdout
+    done = short.run("mnist", "verify", check=False, IMAGES="others")
+    assert done.returncode == 1
+    assert "The data differ, so nothing is trained on them." in done.stdout
+    assert "error: data/raw is the first output that differs" in done.stdout
+    assert "Running stage 'download'" in done.stdout
+    assert "Running stage 'evaluate'" not in done.stdout
+
+
 def test_edits_that_are_not_committed_count(short):
     (short.folder / "make.py").write_text(MAKE.replace("always the same", "edited"))
     done = short.run("mnist", "verify", check=False)
