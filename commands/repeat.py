@@ -7,6 +7,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -136,7 +137,8 @@ def _summary(values: list[dict[str, float]]) -> dict[str, dict]:
 
 
 def _print_table(summary: dict[str, dict], seeds: int) -> None:
-    table = Table(title=f"mean ± standard deviation over {seeds} seeds")
+    # Without lines between the columns it fits into 80 characters.
+    table = Table(title=f"mean ± standard deviation over {seeds} seeds", box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
     table.add_column("model")
     shown = {metric: words for metric, words in SHOWN.items() if all(metric in each for each in summary.values())}
     for heading in shown.values():

@@ -127,12 +127,14 @@ def test_a_stage_whose_dvc_was_gone_before_it_began_ends_at_once(tmp_path):
     assert "KeyboardInterrupt" in done.stderr
 
 
-def test_under_nohup_a_closed_terminal_is_no_reason_to_end():
-    ignored = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
-    done = run(ignored + DEFERRED.format(times=1).replace("SIGTERM", "SIGHUP"))
-    assert (done.returncode, done.stdout, done.stderr) == (0, "whole\nwent on\n", "")
-    done = run(DEFERRED.format(times=1).replace("SIGTERM", "SIGHUP"))
-    assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "whole\n", "interrupted")
+@pytest.mark.parametrize(
+    ("before", "ends"), [("SIG_IGN", (0, "whole\nwent on\n", "")), ("SIG_DFL", (130, "whole\n", "interrupted"))]
+)
+def test_a_closed_terminal_is_a_reason_to_end_but_under_nohup(before, ends):
+    # Set, as these tests may run under nohup themselves.
+    setting = f"import signal\nsignal.signal(signal.SIGHUP, signal.{before})\n"
+    done = run(setting + DEFERRED.format(times=1).replace("SIGTERM", "SIGHUP"))
+    assert (done.returncode, done.stdout, done.stderr.strip()) == ends
 
 
 @pytest.mark.parametrize("output", ["2>&1 | head -1", ">/dev/full 2>&1"], ids=["a reader that is gone", "a full disk"])
