@@ -25,10 +25,12 @@ def chromium() -> Iterator[Browser]:
 
 
 def troubles_of(page: Page) -> list[str]:
-    """Return a list that will have the page's console errors, also those of failed requests, and requests elsewhere."""
+    """Return a list that will have the page's console errors, failed requests and requests that leave the machine."""
     troubles = []
     page.on("console", lambda message: message.type == "error" and troubles.append(message.text))
     page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.on("requestfailed", lambda request: troubles.append(f"failed: {request.url}"))
+    page.on("response", lambda answer: answer.status >= 400 and troubles.append(f"{answer.status}: {answer.url}"))
     page.on(
         "request",
         lambda request: (urlsplit(request.url).hostname or "") in HERE or troubles.append(f"away: {request.url}"),
