@@ -123,10 +123,10 @@ def main() -> None:
         try:
             found = measure(*condition)
         except subprocess.CalledProcessError as error:
-            # The emulator crashes now and then; the other rows are worth having.
-            print(f"{change}: {error}", flush=True)
             if change == NOTHING:
                 raise
+            # The emulator crashes now and then; the other rows are worth having.
+            print(f"{change}: {error}", flush=True)
             continue
         if change == NOTHING and rows and rows[0]["md5"] != found:
             print(f"the reference of {rows[0]['date']} had other bytes: {rows[0]['md5']}, now {found}")

@@ -106,8 +106,8 @@ def _repro(clone: Path, recorded: dict[str, str], stage: str | None = None) -> d
     run_dvc("cache", "dir", "--quiet", "--local", ".dvc/cache", folder=clone)
     store = {"MLFLOW_TRACKING_URI": f"sqlite:///{clone / 'mlflow.db'}"}
 
-    def make(stages: list[str]) -> None:
-        if stages and run_dvc("repro", "--force", "--no-run-cache", "--single-item", *stages, folder=clone, **store):
+    def make(names: list[str]) -> None:
+        if names and run_dvc("repro", "--force", "--no-run-cache", "--single-item", *names, folder=clone, **store):
             raise UserError("the pipeline failed in the clone; its messages are above")
 
     stages = [*read_yaml(clone / "dvc.yaml")["stages"]]

@@ -398,18 +398,20 @@ def promising(picture: bytes, width: int, height: int) -> bytes:
     return picture[:12] + header + struct.pack(">I", zlib.crc32(header)) + picture[33:]
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_each_format_that_the_page_offers_is_read(client: TestClient, name: str):
+def paper_as(name: str) -> bytes:
+    """The paper with a one in that format of Pillow."""
     with BytesIO() as stream:
         Image.open(BytesIO(paper_with_a_one())).convert("RGB").save(stream, name)
-        content = stream.getvalue()
-    assert list(client.post("/predict/picture", content=content).json()["models"]) == MODELS
+        return stream.getvalue()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_each_format_that_the_page_offers_is_read(client: TestClient, name: str):
+    assert list(client.post("/predict/picture", content=paper_as(name)).json()["models"]) == MODELS
 
 
 def test_a_format_that_the_page_does_not_offer_is_refused(client: TestClient):
-    with BytesIO() as stream:
-        Image.open(BytesIO(paper_with_a_one())).convert("RGB").save(stream, "PPM")
-        response = client.post("/predict/picture", content=stream.getvalue())
+    response = client.post("/predict/picture", content=paper_as("PPM"))
     assert (response.status_code, response.json()) == (
         422,
         {"error": "this is no picture that can be read; send one of PNG, JPEG, GIF, WEBP, BMP, TIFF"},

@@ -7,12 +7,12 @@ from sklearn.ensemble import RandomForestClassifier
 from stages.dataset.features import pixels
 from stages.learners.forest_classifier import ForestClassifier
 from stages.learners.keras_classifier import KerasClassifier
-from stages.learners.networks import averaged, build_cnn, build_mlp
+from stages.learners.networks import BUILDERS, averaged, build_cnn, build_mlp
 from tests.learners.test_networks import section
 
 
-def small(build, name: str) -> keras.Model:
-    return build(section(name, batch_norm=False), 8, 8, 3)
+def small(name: str) -> keras.Model:
+    return BUILDERS[name](section(name, batch_norm=False), 8, 8, 3)
 
 
 def test_multiply_adds_are_those_of_convolutions_and_dense_layers():
@@ -65,25 +65,25 @@ def test_a_temperature_changes_how_sure_a_forest_is_and_not_its_answers():
 
 def test_predictions_are_the_same_in_smaller_steps(monkeypatch):
     images = np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8)
-    classifier = KerasClassifier(small(build_cnn, "cnn"))
+    classifier = KerasClassifier(small("cnn"))
     at_once = classifier.predict(images)
     monkeypatch.setattr("stages.learners.networks.MAX_PREDICTED_VALUES", 1)
     np.testing.assert_allclose(classifier.predict(images), at_once, atol=1e-6)
 
 
 def test_one_image_has_gradients_under_many_shifts():
-    average = KerasClassifier(averaged([small(build_cnn, "cnn")], shift=3))
+    average = KerasClassifier(averaged([small("cnn")], shift=3))
     images = np.random.default_rng(0).random((1, 8, 8), dtype=np.float32)
     assert average.input_gradients(images, np.array([2])).shape == (1, 8, 8)
 
 
 def test_the_first_layer_is_shown_as_images():
-    assert KerasClassifier(small(build_mlp, "mlp")).filters(32).shape == (32, 8, 8)
-    assert KerasClassifier(small(build_cnn, "cnn")).filters(32).shape == (24, 5, 5)
+    assert KerasClassifier(small("mlp")).filters(32).shape == (32, 8, 8)
+    assert KerasClassifier(small("cnn")).filters(32).shape == (24, 5, 5)
 
 
 def test_of_an_average_the_first_layer_is_that_of_a_network_in_it():
-    model = small(build_cnn, "cnn")
+    model = small("cnn")
     np.testing.assert_array_equal(
         KerasClassifier(averaged([model], shift=1)).filters(32), KerasClassifier(model).filters(32)
     )

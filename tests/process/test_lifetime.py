@@ -65,6 +65,11 @@ print(os.getpid(), flush=True)
 time.sleep(60)
 """
 DVC = "import subprocess, sys; subprocess.run((sys.executable, '-c', sys.argv[1]))"
+# The shell has a command after it, and so waits.
+DVC_WITH_A_SHELL = """
+import subprocess, sys
+subprocess.run(("sh", "-c", '"$0" -c "$1"; :', sys.executable, sys.argv[1]))
+"""
 
 
 def run(script: str) -> subprocess.CompletedProcess:
@@ -88,29 +93,19 @@ def test_a_second_interrupt_is_not_deferred():
     assert (done.returncode, done.stdout) == (130, "")
 
 
-def test_a_stage_ends_with_its_dvc():
+@pytest.mark.parametrize(("dvc", "in_a_shell"), [(DVC, False), (DVC_WITH_A_SHELL, True)])
+def test_a_stage_ends_with_its_dvc(dvc, in_a_shell):
     environment = {**os.environ, "DVC_STAGE": "train-mlp"}
     with subprocess.Popen(
-        (sys.executable, "-c", DVC, STAGE), cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True
-    ) as dvc:
-        stage = psutil.Process(int(dvc.stdout.readline()))
-        dvc.kill()
+        (sys.executable, "-c", dvc, STAGE), cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        stage = psutil.Process(int(process.stdout.readline()))
+        assert (stage.parent().name() in SHELLS) == in_a_shell
+        process.kill()
         stage.wait(timeout=10)
 
 
-def test_a_stage_that_a_shell_of_dvc_started_ends_with_dvc_and_not_with_the_shell():
-    shell = "import subprocess, sys; subprocess.run(('sh', '-c', '\"$0\" -c \"$1\"; :', sys.executable, sys.argv[1]))"
-    environment = {**os.environ, "DVC_STAGE": "train-mlp"}
-    with subprocess.Popen(
-        (sys.executable, "-c", shell, STAGE), cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True
-    ) as dvc:
-        stage = psutil.Process(int(dvc.stdout.readline()))
-        assert stage.parent().name() in SHELLS
-        dvc.kill()
-        stage.wait(timeout=10)
-
-
-def test_a_stage_whose_dvc_was_gone_before_it_began_ends_at_once(tmp_path):
+def test_a_stage_whose_dvc_was_gone_before_it_began_ends_at_once():
     # It begins once the process that started it is gone.
     orphan = "import os, sys, time\nwhile os.getppid() == int(sys.argv[1]): time.sleep(0.01)\n" + STAGE
     starter = "import os, subprocess, sys; subprocess.Popen((sys.executable, '-c', sys.argv[1], str(os.getpid())))"
