@@ -298,7 +298,7 @@ def main() -> None:
         if arguments.sheet:
             _sheet([*made]).save(arguments.sheet, quality=75)
         info = load_info()
-        images = np.stack([image_of(open_picture(path, str(path)), info, "pad") for path in made])
+        images = np.stack([image_of(open_picture(path, str(path)), info) for path in made])
     trained = load_trained(info)
     probabilities = [each.predict(images) for each in trained]
     truth = list(made.values())

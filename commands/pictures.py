@@ -32,7 +32,9 @@ def open_picture(source: Path | BinaryIO, name: str) -> Image.Image:
         raise UserError(f"{name}: cannot be read as a picture: {one_line(error)}") from None
 
 
-def picture_steps(picture: Image.Image | np.ndarray, info: DatasetInfo, as_is: bool = False) -> dict[str, np.ndarray]:
+def picture_steps(
+    picture: Image.Image | np.ndarray, info: DatasetInfo, *, as_is: bool = False
+) -> dict[str, np.ndarray]:
     """Return what becomes of a picture, by a few words for each step; the last is the image that the models get.
 
     That is uint8 (height, width), in colour (height, width, 3). `picture` is one that `open_picture` returned, or a
@@ -48,9 +50,9 @@ def picture_steps(picture: Image.Image | np.ndarray, info: DatasetInfo, as_is: b
     return {"as it is": pixels, "resized": resized(pixels, (info.height, info.width), info.resize)}
 
 
-def image_of(picture: Image.Image | np.ndarray, info: DatasetInfo, as_is: bool = False) -> np.ndarray:
+def image_of(picture: Image.Image | np.ndarray, info: DatasetInfo, *, as_is: bool = False) -> np.ndarray:
     """Return the last of `picture_steps`."""
-    return [*picture_steps(picture, info, as_is).values()][-1]
+    return [*picture_steps(picture, info, as_is=as_is).values()][-1]
 
 
 def _plain(image: Image.Image) -> Image.Image:

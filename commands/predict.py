@@ -198,7 +198,7 @@ def _read(here: Path, info: DatasetInfo, as_is: bool, file: str) -> dict[str, np
     """Return the steps from the picture to its image; raises `UserError` where there is none."""
     name = "standard input" if file == STANDARD_INPUT else one_line(file, 1000)
     source = BytesIO(sys.stdin.buffer.read()) if file == STANDARD_INPUT else here / file
-    steps = picture_steps(open_picture(source, name), info, as_is)
+    steps = picture_steps(open_picture(source, name), info, as_is=as_is)
     if NO_INK in steps:
         raise UserError(f"{name}: no digit found on it; if it is like the data set already, use --as-is")
     return steps
