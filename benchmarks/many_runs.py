@@ -23,7 +23,7 @@ import requests
 import sqlalchemy as sql
 
 from benchmarks.results import clone, environment, parser
-from stages.params.views import edit_file
+from stages.params.yaml_file import edit_file
 from stages.process.provenance import cores, processor
 from stages.tracking.champion import ALIAS, MODEL_MD5, choose_champion
 from stages.tracking.identity import EVALUATION

@@ -12,10 +12,10 @@ import numpy as np
 from ruamel.yaml import YAML
 
 from benchmarks.results import parser
-from commands.experiments import recipe_params
+from commands.recipe import recipe_params
 from stages.dataset.prepared import load_info, load_split
+from stages.params.dotted import set_values
 from stages.params.schema import Params
-from stages.params.views import set_values
 from stages.paths import PARAMS
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from benchmarks.results import parser
 from stages.arithmetic import WITHOUT_AVX512
 from stages.fingerprints import file_md5, folder_md5
-from stages.params.views import edit_file
+from stages.params.yaml_file import edit_file
 from stages.process.provenance import cores, processor
 
 PAGE = Path("docs/reproducibility.md")

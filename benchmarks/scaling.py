@@ -16,7 +16,7 @@ import psutil
 from PIL import Image
 
 from benchmarks.results import Record, Results, clone, environment, run
-from stages.params.views import edit_file
+from stages.params.yaml_file import edit_file
 
 IMAGES = (60_000, 600_000, 6_000_000)
 PICTURES = (60_000, 600_000)

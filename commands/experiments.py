@@ -17,13 +17,10 @@ from stages.params.yaml_file import read_yaml
 from stages.paths import METRICS, PARAMS
 from stages.process.errors import UserError, one_line
 
-RECIPES = Path("recipes")
 # How Git lists a repository within this one, of which a clone has an empty folder.
 SUBMODULE = "160000"
 # What Hydra's grammar takes for a text without quotes, of which it makes no number, truth value or null.
 PLAIN = r"(?!(?i:null|true|false|inf|nan)$)[A-Za-z][A-Za-z0-9_-]*"
-# Of a recipe or a sweep: the name of an experiment of DVC begins with it, and a folder has it.
-NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}"
 
 
 def run_experiment(name: str, params: dict[str, Any]) -> dict[str, dict[str, float]]:
@@ -81,75 +78,6 @@ def model_md5(name: str, path: Path) -> str | None:
         return dvc.api.DVCFileSystem(rev=name).info(path.as_posix())["dvc_info"]["md5"]
     except (DvcException, FileNotFoundError, KeyError):
         return None
-
-
-def recipes() -> dict[str, str]:
-    """Return the names of the recipes and what each says of itself in its first line."""
-    return {path.stem: about(path) for path in yaml_files(RECIPES)}
-
-
-def yaml_files(folder: Path) -> list[Path]:
-    """Return the files `*.yaml` of the folder by name, without what an editor puts beside them."""
-    return sorted(path for path in folder.glob("[!.]*.yaml") if path.is_file())
-
-
-def about(path: Path) -> str:
-    """Return what a YAML file says of itself in its first line, a comment."""
-    return first_line(path.read_text(encoding="utf-8", errors="replace"))
-
-
-def first_line(text: str) -> str:
-    """Return what the first line of a YAML file says, without the marks of a comment."""
-    return one_line(text.partition("\n")[0].strip("# \r\ufeff"))
-
-
-def check_name(path: Path) -> None:
-    """Raise `UserError` unless the name of the file, without its ending, can begin that of an experiment of DVC."""
-    if not re.fullmatch(NAME, path.stem):
-        raise UserError(f"{one_line(path)}: a name is letters, digits, - and _, at most 50; rename the file")
-
-
-def check_recipe(name: str, where: str = "") -> None:
-    """Raise `UserError` for an unknown recipe, and for one that params.yaml does not take; it begins with `where`."""
-    check_params({})
-    try:
-        params = recipe_params(name)
-    except UserError as error:
-        raise UserError(f"{where}{error}") from None
-    try:
-        check_params(params)
-    except UserError as error:
-        raise UserError(f"{RECIPES / name}.yaml: {str(error).removeprefix(f'{PARAMS}: ')}") from None
-
-
-def recipe_params(name: str) -> dict[str, Any]:
-    """Return the params that the recipe sets, under dotted keys.
-
-    Raises `UserError` for an unknown name and for a file that is no part of params.yaml.
-    """
-    files = {path.stem: path for path in yaml_files(RECIPES)}
-    if name not in files:
-        raise UserError(f"{one_line(name, 60)}: no such recipe; there are {', '.join(files)}")
-    check_name(files[name])
-    content = read_yaml(files[name])
-    if not isinstance(content, dict):
-        raise UserError(f"{files[name]}: must be a part of params.yaml, a mapping of some of its sections")
-    return flat(content)
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested params under dotted keys, each below `prefix`."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return found
-
-
-def value_at(content: Any, key: str) -> Any:
-    """Return what nested params have at the dotted key."""
-    for part in key.split("."):
-        content = content[part]
-    return content
 
 
 def _hydra(value: Any) -> str:

@@ -11,14 +11,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from commands.experiments import (
-    check_experiment,
-    check_recipe,
-    experiment_metrics,
-    model_md5,
-    recipe_params,
-    run_experiment,
-)
+from commands.experiments import check_experiment, experiment_metrics, model_md5, run_experiment
+from commands.recipe import checked_recipe
 from commands.sweep import add_cluster_to
 from stages.learners.models import ALL_MODELS
 from stages.params.views import EvaluateParams, load_params
@@ -62,10 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
             f"--seeds {arguments.seeds}: from 2, for a standard deviation, to {MOST}, and no seed above {MAX_SEED}"
         )
     seeds = range(first, first + arguments.seeds)
-    params = {}
-    if arguments.recipe is not None:
-        check_recipe(arguments.recipe)
-        params = recipe_params(arguments.recipe)
+    params = {} if arguments.recipe is None else checked_recipe(arguments.recipe)
     check_experiment(params)
     prefix = arguments.recipe or "repeat"
     experiments = {f"{prefix}-seed-{seed}": {**params, "runtime.seed": seed} for seed in seeds}

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _list() -> None:
-    from commands.experiments import about
+    from commands.named_files import about
     from commands.sweeping.file import SWEEPS, sweep_file, sweep_names
     from commands.sweeping.study import finished, read_study
 

@@ -14,7 +14,8 @@ from stages.fingerprints import file_md5
 from stages.learners.classifier import Classifier
 from stages.learners.loading import load_classifier
 from stages.learners.models import ALL_MODELS, Model
-from stages.params.views import EvaluateParams, load_params, locked_stage
+from stages.params.lock import locked_inputs
+from stages.params.views import EvaluateParams, load_params
 from stages.paths import METRICS, PREPARED
 from stages.process.errors import UserError
 
@@ -72,9 +73,8 @@ def start_for(models: Iterable[Model]) -> None:
 
 def _check_data(model: Model) -> None:
     """Raise `UserError` where dvc.lock says that the model has learnt other data than data/prepared has now."""
-    locked = locked_stage(model.stage, file_md5(model.file)) or {"deps": []}
-    learnt = [dependency["md5"] for dependency in locked["deps"] if dependency["path"] == PREPARED.as_posix()]
-    if learnt and locked_stage("preprocess", learnt[0]) is None:
+    learnt = locked_inputs(model.stage, file_md5(model.file)).get(PREPARED.as_posix())
+    if learnt and not locked_inputs("preprocess", learnt):
         raise UserError(f"{model.file}: has learnt other data than data/prepared has now\nTrain it: uv run dvc repro")
 
 
@@ -97,9 +97,8 @@ def best_trained() -> Model | None:
     None where no model passed `gate`, or reports/metrics.json is not about all the models as they lie there.
     """
     try:
-        measured = locked_stage("evaluate", file_md5(METRICS)) or {"deps": []}
-        md5s = {dependency["path"]: dependency["md5"] for dependency in measured["deps"]}
-        if any(md5s.get(model.file.as_posix()) != file_md5(model.file) for model in ALL_MODELS):
+        measured = locked_inputs("evaluate", file_md5(METRICS))
+        if any(measured.get(model.file.as_posix()) != file_md5(model.file) for model in ALL_MODELS):
             return None
         metrics = json.loads(METRICS.read_bytes())
         passed = [model for model in ALL_MODELS if metrics[model.name]["gate_passed"]]

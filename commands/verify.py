@@ -12,10 +12,11 @@ from ruamel.yaml.error import YAMLError
 
 from commands.clone import check_out_code, find_run, output_md5, set_up_dvc
 from commands.dvc_console import run_dvc
-from commands.experiments import RECIPES, check_experiment, check_recipe, recipe_params
+from commands.experiments import check_experiment
+from commands.recipe import RECIPES, checked_recipe
 from stages.learners.models import ALL_MODELS, Model
-from stages.params.views import EvaluateParams, edit_file, load_params
-from stages.params.yaml_file import read_yaml
+from stages.params.views import EvaluateParams, load_params
+from stages.params.yaml_file import edit_file, read_yaml
 from stages.paths import LOCK, PARAMS, PREPARED, RAW
 from stages.process.errors import UserError, one_line
 from stages.process.provenance import cached, cores, git_state, main_repository, processor
@@ -59,8 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
             if arguments.recipe is None:
                 params, recorded = {}, _md5_of_lock()
             else:
-                params, recorded = recipe_params(arguments.recipe), _md5_of_recipe(arguments.recipe)
-                check_recipe(arguments.recipe)
+                params, recorded = checked_recipe(arguments.recipe), _md5_of_recipe(arguments.recipe)
             check_experiment(params)
             tags, diff = git_state()
             if not tags:

@@ -19,7 +19,7 @@ import pytest
 from filelock import FileLock
 
 from stages.arithmetic import held_down
-from stages.params.views import edit_file
+from stages.params.yaml_file import edit_file
 from stages.process.garbage import collect_rarely
 from tests.warm import module_of, run_copy
 

@@ -47,7 +47,8 @@ def test_a_second_repro_does_nothing(reproduced):
 EDITED = """
 import sys
 from pathlib import Path
-from stages.params.views import PreprocessParams, edit_file, load_params
+from stages.params.views import PreprocessParams, load_params
+from stages.params.yaml_file import edit_file
 from stages.tracking.stage import run_stage
 
 key = sys.argv.pop()

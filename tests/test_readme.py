@@ -14,7 +14,7 @@ import pytest
 from dvc.cli import parse_args
 
 from commands.__main__ import COMMANDS
-from commands.experiments import recipe_params
+from commands.recipe import recipe_params
 from commands.sweeping.file import load_sweep
 from stages.learners.models import ALL_MODELS
 from tests.conftest import PROJECT

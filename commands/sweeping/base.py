@@ -6,11 +6,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from commands.experiments import flat, value_at
 from commands.sweeping.file import Sweep
 from commands.sweeping.space import fixed_params, params_content
 from stages.fingerprints import file_md5
-from stages.params.views import set_values
+from stages.params.dotted import flat, set_values, value_at
 from stages.params.yaml_file import read_yaml
 from stages.paths import PARAMS
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from commands.experiments import check_name, yaml_files
+from commands.named_files import check_name, yaml_files
 from stages.learners.models import ALL_MODELS, Model
 from stages.params.errors import explain
 from stages.params.types import Count, Flag, Section, Seed, choice, integer, optional

@@ -14,7 +14,7 @@ from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import TrialState, create_trial
 from optuna.visualization import matplotlib as draw
 
-from commands.experiments import first_line
+from commands.named_files import first_line
 from commands.sweeping.confirm import Verdict
 from commands.sweeping.file import Sweep
 from commands.sweeping.study import REASON, best_trials, finished

@@ -11,10 +11,11 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import RandomSampler
 
-from commands.experiments import check_recipe, flat, recipe_params, value_at
+from commands.recipe import checked_recipe, recipe_params
 from commands.sweeping.file import Parameter, Sweep, sweep_file
+from stages.params.dotted import flat, set_values, value_at
 from stages.params.schema import Params
-from stages.params.views import check_content, set_values
+from stages.params.views import check_content
 from stages.params.yaml_file import read_yaml
 from stages.paths import PARAMS
 from stages.process.errors import UserError, one_line
@@ -87,7 +88,7 @@ def check_space(name: str, sweep: Sweep, content: dict[str, Any], read_by_stage:
     """Raise `UserError` unless params.yaml, with that `content`, takes what may be proposed, and the stage reads it."""
     where = f"{sweep_file(name)}: parameters"
     if sweep.recipe is not None:
-        check_recipe(sweep.recipe, where=f"{sweep_file(name)}: recipe: ")
+        checked_recipe(sweep.recipe, where=f"{sweep_file(name)}: recipe: ")
     for key, parameter in sweep.parameters.items():
         _check_key(where, key, content)
         if inside := [other for other in sweep.parameters if other.startswith(f"{key}.")]:

@@ -11,9 +11,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from commands.experiments import flat
 from commands.sweeping.base import changes
 from commands.sweeping.file import Sweep, sweep_file
+from stages.params.dotted import flat
 from stages.process.errors import UserError, one_line
 from stages.process.locks import held
 

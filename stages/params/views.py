@@ -5,15 +5,14 @@ from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from pydantic import ValidationError
 
 from stages.dataset.prepared import DatasetInfo
+from stages.params.dotted import set_values, value_at
 from stages.params.errors import explain
 from stages.params.schema import Cnn, Explore, Mlp, Params, Preprocess, RandomForest, Runtime
 from stages.params.yaml_file import read_yaml
-from stages.paths import LOCK, PARAMS
+from stages.paths import PARAMS
 from stages.process.code import check_code
 from stages.process.errors import UserError
 
@@ -87,7 +86,7 @@ def load_params(view: type[View]) -> View:
     content = read_yaml(PARAMS)
     params = check_content(content)
     keys = [part.metadata["key"] for part in fields(view)]
-    _used.setdefault(PARAMS.absolute(), {}).update({key: _at(content, key) for key in keys})
+    _used.setdefault(PARAMS.absolute(), {}).update({key: value_at(content, key) for key in keys})
     return view(**{part.name: _part(params, part.metadata["key"]) for part in fields(view)})
 
 
@@ -100,7 +99,7 @@ def check_unchanged() -> None:
     used = _used.get(PARAMS.absolute(), {})
     content = read_yaml(PARAMS) if used else {}
     for key, value in used.items():
-        if _at(content, key) != value:
+        if value_at(content, key) != value:
             raise UserError(
                 f"{PARAMS}: {key or 'it'} was edited while this ran, so what was made is not of these values\n"
                 "Run dvc repro again. With the old values back, a finished training of a network is not made anew."
@@ -109,13 +108,6 @@ def check_unchanged() -> None:
 
 def _part(params: Params, key: str) -> Any:
     return reduce(getattr, filter(None, key.split(".")), params)
-
-
-def _at(content: Any, key: str) -> Any:
-    """Return what stands at the dotted key of a params.yaml with that `content`, None where nothing does."""
-    for part in filter(None, key.split(".")):
-        content = content.get(part) if isinstance(content, dict) else None
-    return content
 
 
 def check_fit(info: DatasetInfo, training: int) -> None:
@@ -132,46 +124,6 @@ def check_params(changes: dict[str, Any]) -> None:
     check_content(content)
     set_values(content, changes)
     check_content(content)
-
-
-def set_values(content: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Set `changes` (dotted keys) in the nested `content` of params.yaml; missing sections are made."""
-    for key, value in changes.items():
-        *parents, name = key.split(".")
-        section = content
-        for parent in parents:
-            if not isinstance(section.get(parent), dict):
-                section[parent] = {}
-            section = section[parent]
-        section[name] = value
-
-
-def edit_file(path: Path, changes: dict[str, Any]) -> None:
-    """Set `changes` (dotted keys) in the params.yaml at `path`, and leave its comments."""
-    yaml = YAML()
-    content = yaml.load(path)
-    set_values(content, changes)
-    yaml.dump(content, path)
-
-
-def locked_stage(stage: str, output_md5: str) -> dict[str, Any] | None:
-    """Return what dvc.lock records of the run of `stage` that made the output; None where it knows no such output."""
-    try:
-        locked = YAML(typ="safe").load(LOCK.read_text(encoding="utf-8"))["stages"][stage]
-        return locked if output_md5 in [out["md5"] for out in locked["outs"]] else None
-    except (OSError, YAMLError, KeyError, TypeError):
-        return None
-
-
-def locked_params(view: type[View], locked: dict[str, Any]) -> View | None:
-    """Return the `view` of the params of a `locked_stage`, whatever params.yaml says now; None where it has others."""
-    try:
-        values = locked["params"][str(PARAMS)]
-        return view(
-            **{part.name: TypeAdapter(part.type).validate_python(values[part.metadata["key"]]) for part in fields(view)}
-        )
-    except (KeyError, TypeError, ValidationError):
-        return None
 
 
 def check_content(content: Any) -> Params:

@@ -1,4 +1,4 @@
-"""Reading a YAML file that a user edits."""
+"""Reading, and editing, a YAML file that a user edits."""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +7,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 
+from stages.params.dotted import set_values
 from stages.process.errors import UserError, one_line
 
 # Seven times this project's own file, and less than a second of the parser's time.
@@ -52,6 +53,14 @@ def read_yaml(path: Path) -> Any:
     except Exception as error:
         # Beside its own errors the parser lets through what Python says of its values: `!!int ""` is an IndexError.
         raise UserError(f"{path}: not valid YAML: {one_line(error)}") from None
+
+
+def edit_file(path: Path, changes: dict[str, Any]) -> None:
+    """Set `changes` (dotted keys) in the file, and leave its comments."""
+    yaml = YAML()
+    content = yaml.load(path)
+    set_values(content, changes)
+    yaml.dump(content, path)
 
 
 def _yaml() -> YAML:

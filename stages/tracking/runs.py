@@ -14,7 +14,8 @@ from stages.dataset.prepared import DatasetInfo, Split
 from stages.fingerprints import file_md5, folder_md5, versions
 from stages.learners.models import Model
 from stages.learners.temperature import calibration_words
-from stages.params.views import load_params, locked_params, locked_stage
+from stages.params.lock import locked_inputs, locked_params
+from stages.params.views import load_params
 from stages.paths import COMPARISON, METRICS, PREPARED
 from stages.process.provenance import commit_with, copy_code, experiment_name, git_state
 from stages.tracking.champion import EXPERIMENT
@@ -57,10 +58,8 @@ def record_from_files(model: Model, info: DatasetInfo, training: Split, seconds:
     model; where it does not know the model, or no commit has that code, today's stand in, and a tag says so.
     """
     md5 = file_md5(model.file)
-    locked = locked_stage(model.stage, md5) or {}
-    view = locked and locked_params(model.view, locked)
+    view, inputs = locked_params(model.view, model.stage, md5), locked_inputs(model.stage, md5)
     params = (view or load_params(model.view)).resolved()
-    inputs = {entry["path"]: entry["md5"] for entry in locked.get("deps", [])}
     commit, git, diff = _code({path: each for path, each in inputs.items() if path.endswith(".py")})
     state = _state(model, params, info, training, inputs.get(str(PREPARED)) or folder_md5(PREPARED), git)
     state["tags"] |= FROM_FILES
@@ -93,10 +92,8 @@ def record_from_outputs(
     `values` are the metrics of a model that has no history of its epochs.
     """
     md5 = file_md5(model.file)
-    locked = locked_stage(model.stage, md5) or {}
-    inputs = {entry["path"]: entry["md5"] for entry in locked.get("deps", [])}
-    params = load_params(model.view).resolved()
-    state = _state(model, params, info, training, inputs[str(PREPARED)], {"git.commit": commit, "git.dirty": "false"})
+    params, data_md5 = load_params(model.view).resolved(), locked_inputs(model.stage, md5)[str(PREPARED)]
+    state = _state(model, params, info, training, data_md5, {"git.commit": commit, "git.dirty": "false"})
     state["tags"] |= FROM_FILES
 
     def fill(files: Path) -> None:

@@ -8,9 +8,11 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from ruamel.yaml import YAML
 
-from commands.experiments import check_tracked, recipe_params, recipes, set_params
+from commands.experiments import check_tracked, set_params
+from commands.named_files import about, yaml_files
+from commands.recipe import RECIPES, recipe_params
+from stages.params.dotted import set_values
 from stages.params.schema import Params
-from stages.params.views import set_values
 from stages.process.errors import UserError
 from tests.conftest import PROJECT, Clone
 from tests.project import measured_by, metrics, runs
@@ -27,15 +29,17 @@ def with_recipe(name: str) -> Params:
     return Params.model_validate(content)
 
 
-@pytest.mark.parametrize("name", recipes())
-def test_a_recipe_says_what_it_is_and_fits_the_schema(name):
-    assert 20 < len(recipes()[name]) < 120
-    assert with_recipe(name) != Params.model_validate(YAML(typ="safe").load(PROJECT / "params.yaml"))
+@pytest.mark.parametrize("file", yaml_files(PROJECT / RECIPES), ids=lambda file: file.stem)
+def test_a_recipe_says_what_it_is_and_fits_the_schema(file):
+    assert 20 < len(about(file)) < 120
+    assert with_recipe(file.stem) != Params.model_validate(YAML(typ="safe").load(PROJECT / "params.yaml"))
 
 
 def test_the_published_recipes_are_there():
     published = {"poster-2018", "slides-mlp", "notes-2023", "lecture-2019", "blog-mlp", "slides-cnn", "blog-forest"}
-    assert published | {"keras-example", "fast", "accurate", "record", "fashion-mnist", "digits"} == set(recipes())
+    assert published | {"keras-example", "fast", "accurate", "record", "fashion-mnist", "digits"} == {
+        file.stem for file in yaml_files(RECIPES)
+    }
 
 
 @pytest.mark.parametrize(
@@ -69,7 +73,7 @@ def test_an_unknown_recipe_is_refused_with_the_names(checked_out):
     assert done.returncode == 1
     assert "notes: no such recipe; there are accurate, blog-forest" in done.stdout
     assert "Traceback" not in done.stdout
-    assert checked_out.run("mnist", "recipe").stdout.count("\n") == len(recipes())
+    assert checked_out.run("mnist", "recipe").stdout.count("\n") == len(yaml_files(RECIPES))
 
 
 @pytest.mark.parametrize(

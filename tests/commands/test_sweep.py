@@ -24,7 +24,7 @@ from commands.sweeping.story import run_sweep
 from commands.sweeping.study import REASON, TESTED, alone, finished, journal, open_study
 from commands.sweeping.trial import COMPLETE, FAILED, STOPPED, Ended, Epoch, Task, Trained
 from commands.sweeping.workspace import NOTE
-from stages.params.views import edit_file
+from stages.params.yaml_file import edit_file
 from stages.process.errors import UserError
 from tests.conftest import PROJECT
 

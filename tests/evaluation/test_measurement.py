@@ -13,8 +13,8 @@ from stages.evaluation.scores import scores
 from stages.learners.forest_classifier import ForestClassifier
 from stages.learners.forest_file import save_forest
 from stages.learners.models import RANDOM_FOREST
+from stages.params.dotted import set_values
 from stages.params.schema import Params
-from stages.params.views import set_values
 from tests.conftest import PROJECT
 
 ABOUT = DatasetInfo("digits", "digits", False, 8, 8, list("0123456789"), False)
