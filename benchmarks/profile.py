@@ -31,7 +31,7 @@ def main() -> None:
     model, params = given.model, changed_params(given.changes)
     network, section = built_network(model, params), getattr(params.train, model)
 
-    from stages.learners.networks import optimizer
+    from stages.learners.optimizers import optimizer
     from stages.learners.tensorflow_epochs import chunks, make_test_steps, make_train_steps
 
     training, validation = load_split("train"), load_split("validation")

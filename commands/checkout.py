@@ -68,9 +68,9 @@ def _bring_back(path: Path, md5: str) -> None:
     DVC's run cache knows one result per state, the latest; where another processor has made other
     bytes since, those of the run are taken by their md5.
     """
-    if output_md5(path) == md5:
-        return
     made, copy = output_md5(path), cached(md5)
+    if made == md5:
+        return
     if copy.is_file() and md5.endswith(".dir"):
         shutil.rmtree(path)
         for entry in json.loads(copy.read_text()):

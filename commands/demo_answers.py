@@ -105,11 +105,6 @@ class Answers:
 
 def load_answers(info: DatasetInfo, trained: list[Trained]) -> Answers:
     """Return the answers of the `trained` models after a first round, so that the first visitor need not wait."""
-    for each in trained:
-        forest = getattr(each.classifier, "forest", None)
-        if forest is not None:
-            # For one image, threads cost more than they save.
-            forest.set_params(n_jobs=1)
     keras = ThreadPoolExecutor(max_workers=1, thread_name_prefix="keras")
     answers = Answers(info, trained, load_split("test"), neighbours(load_split("train")), keras)
     image = np.asarray(answers.test.images[0])

@@ -11,7 +11,7 @@ import numpy as np
 
 from stages.dataset.prepared import Split
 from stages.dataset.scaling import scaled
-from stages.evaluation.attribution import BLOCK
+from stages.evaluation.attribution import block_sides
 from stages.learners.classifier import Classifier
 
 if TYPE_CHECKING:
@@ -97,11 +97,11 @@ def _averaged_gradients(
 def covering(classifier: Classifier, image: np.ndarray, label: int) -> np.ndarray:
     """Return what the probability of class `label` loses where a block is black: float32 (height, width).
 
-    The blocks, `BLOCK` x `BLOCK` pixels of a small image, overlap by half; a pixel has the mean of those over it.
+    The blocks, of `block_sides`, overlap by half; a pixel has the mean of those over it.
     (Zeiler & Fergus, "Visualizing and Understanding Convolutional Networks", 2014.)
     """
     height, width = image.shape[:2]
-    down, across = (max(2, BLOCK * -(-side // (7 * BLOCK))) for side in (height, width))
+    down, across = block_sides(height, width)
     corners = product(range(-down // 2, height, down // 2), range(-across // 2, width, across // 2))
     places = [np.s_[max(0, top) : top + down, max(0, left) : left + across] for top, left in corners]
     # Where it is black, covering changes nothing.

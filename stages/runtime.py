@@ -5,8 +5,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
-
 from stages.arithmetic import switch
 from stages.fingerprints import versions
 from stages.params.schema import Runtime
@@ -50,30 +48,6 @@ def start_keras(runtime: Runtime) -> str:
     keras.config.set_image_data_format("channels_last")
     keras.config.set_dtype_policy(runtime.precision)
     return device
-
-
-def input_gradients(model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Return the gradient of the probability of each image's class: float32, of the shape of the images.
-
-    `images` are float32 (n, height, width), in colour (n, height, width, 3), `classes` integers (n,).
-    """
-    import keras
-
-    chosen = np.eye(model.output_shape[-1], dtype=np.float32)[classes]
-
-    def total(images):
-        return keras.ops.sum(model(images, training=False) * chosen)
-
-    if _backend() == "tensorflow":
-        import tensorflow as tf
-
-        variable = tf.Variable(images)
-        with tf.GradientTape() as tape:
-            result = total(variable)
-        return tape.gradient(result, variable).numpy()
-    import jax
-
-    return np.asarray(jax.grad(total)(images))
 
 
 def machine_tags(runtime: Runtime, device: str) -> dict[str, str]:

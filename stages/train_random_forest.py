@@ -15,13 +15,11 @@ def main() -> None:
     params = load_params(TrainRandomForestParams)
 
     # Here, since they take a second or two, in which the process beside the stage has begun.
-    import numpy as np
-
     from stages.dataset.features import FEATURES, feature_count
-    from stages.dataset.pieces import pieces
     from stages.dataset.prepared import load_info, load_split
     from stages.dataset.subset import subset
     from stages.learners.forest import check_memory, grow
+    from stages.learners.forest_classifier import ForestClassifier
     from stages.learners.forest_file import save_forest
     from stages.learners.temperature import calibrated, calibration_words, fit_temperature
     from stages.learners.validation import validation_metrics
@@ -29,10 +27,10 @@ def main() -> None:
 
     info, training, validation = load_info(), load_split("train"), load_split("validation")
     check_fit(info, len(training.labels))
-    count = feature_count(params.forest.features, info.height, info.width, info.channels)
+    features = params.forest.features
+    count = feature_count(features, info.height, info.width, info.channels)
     check_memory(params.forest.train_samples or len(training.labels), count)
     training = subset(training, params.forest.train_samples, params.seed)
-    features = FEATURES[params.forest.features]
     print(
         "random-forest: training on the CPU whatever runtime.device says; "
         f"scikit-learn has no GPU forest ({processor()})",
@@ -43,10 +41,10 @@ def main() -> None:
         run.set_tags({"runtime.device": "cpu", "runtime.processor": processor(), "runtime.cores": str(cores())})
         run.set_tags({"runtime.arithmetic": "portable"})
         start = time.perf_counter()
-        forest = grow(params.forest, params.seed, features(training.images), training.labels)
+        forest = grow(params.forest, params.seed, FEATURES[features](training.images), training.labels)
         seconds = time.perf_counter() - start
-        parts = (validation.images[piece] for piece in pieces(len(validation.labels), validation.images.shape[1:]))
-        shares, temperature = np.concatenate([forest.predict_proba(features(part)) for part in parts]), None
+        temperature = None
+        shares = ForestClassifier(forest, features, temperature).shares(validation.images)
         metrics = validation_metrics(validation.labels, shares)
         if params.forest.calibration == "temperature":
             temperature = fit_temperature(shares, validation.labels, params.forest.n_estimators)
@@ -59,7 +57,7 @@ def main() -> None:
                 "temperature": temperature,
             }
         run.log_epoch(1, metrics)
-        save_forest(forest, params.forest.features, temperature, RANDOM_FOREST.file)
+        save_forest(forest, features, temperature, RANDOM_FOREST.file)
         run.finish(seconds)
     print(
         f"random-forest: {params.forest.n_estimators} trees on {len(training.labels):,} images "

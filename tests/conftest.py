@@ -10,6 +10,7 @@ import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,13 @@ def _threads_of_fixtures() -> None:
 @pytest.fixture(autouse=True)
 def _threads_as_in_params() -> None:
     """Else a test of a layer would decide on TensorFlow's number of threads for one of a command."""
+    _set_threads()
+
+
+@pytest.fixture
+def loaded_tensorflow() -> None:
+    """For a test that has MLflow load a network in this process: it would decide on the number of threads."""
+    import_module("tensorflow")
     _set_threads()
 
 

@@ -183,6 +183,7 @@ def test_mlflow_has_one_complete_run_per_model(reproduced):
     assert [per_epoch[epoch] for epoch in range(1, 13)] == pytest.approx(list(history["val_accuracy"]))
 
 
+@pytest.mark.usefixtures("loaded_tensorflow")
 def test_every_logged_model_takes_raw_images_and_scores_the_same(reproduced, monkeypatch):
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split

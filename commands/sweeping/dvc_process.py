@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 
 from stages.process.garbage import collect_rarely
+from stages.process.lifetime import lives
 
 # Between two looks, and before a DVC that has been asked to end is killed with all that it has started.
 LOOK_SECONDS, PATIENCE_SECONDS = 0.2, 60
@@ -60,7 +61,7 @@ def end_dvc(dvc: psutil.Process) -> None:
     asked: set[int] = set()
     start = time.monotonic()
     with suppress(psutil.NoSuchProcess):
-        while dvc.is_running() and dvc.status() != psutil.STATUS_ZOMBIE:
+        while lives(dvc):
             late = time.monotonic() - start > PATIENCE_SECONDS
             for process in [*dvc.children(recursive=True), dvc]:
                 with suppress(psutil.NoSuchProcess):
@@ -73,9 +74,8 @@ def end_dvc(dvc: psutil.Process) -> None:
 
 
 def _watch(parent: psutil.Process) -> None:
-    with suppress(psutil.NoSuchProcess):
-        while parent.is_running() and parent.status() != psutil.STATUS_ZOMBIE:
-            time.sleep(LOOK_SECONDS)
+    while lives(parent):
+        time.sleep(LOOK_SECONDS)
     end_dvc(psutil.Process())
 
 

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -74,36 +75,31 @@ class Outputs:
 
     def _measured(self) -> dict[str, float]:
         """Return the validation metrics of the forest, as its stage has computed them."""
-
-        from stages.dataset.features import FEATURES
-        from stages.learners.forest_file import load_forest
-        from stages.learners.temperature import calibrated
         from stages.learners.validation import validation_metrics
 
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / self.model.file.name
-            path.symlink_to(self.file(self.model.file))
-            forest, features, temperature = load_forest(path)
-        arrays = self.prepared()
-        images, labels = (np.load(arrays[f"validation_{name}.npy"], mmap_mode="r") for name in ("images", "labels"))
-        shares = forest.predict_proba(FEATURES[features](images))
-        if temperature is not None:
-            shares = calibrated(shares, len(forest.estimators_), temperature)
-        return validation_metrics(labels, shares)
+        images, labels = self._split("validation")
+        return validation_metrics(labels, self._classifier().probabilities(images))
 
     def tested(self) -> dict[str, float]:
         """Return the metrics of the model on the test images; a network needs Keras, started."""
-
         from stages.evaluation.scores import scores
+
+        images, labels = self._split("test")
+        return scores("test", labels, self._classifier().predict(images))
+
+    def _classifier(self) -> Any:
         from stages.learners.loading import load_classifier
 
+        # In DVC's cache it has another name; its own says how to load it.
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / self.model.file.name
             path.symlink_to(self.file(self.model.file))
-            classifier = load_classifier(path)
+            return load_classifier(path)
+
+    def _split(self, name: str) -> list[np.ndarray]:
+        """Return the images and labels of the split."""
         arrays = self.prepared()
-        images, labels = (np.load(arrays[f"test_{name}.npy"]) for name in ("images", "labels"))
-        return scores("test", labels, classifier.predict(images))
+        return [np.load(arrays[f"{name}_{part}.npy"], mmap_mode="r") for part in ("images", "labels")]
 
     def prepared(self) -> dict[str, Path]:
         """Return where DVC's cache has the prepared arrays, by the names of their files."""

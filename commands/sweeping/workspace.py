@@ -14,6 +14,7 @@ import psutil
 from commands.git import git
 from stages.process.console import warn
 from stages.process.errors import UserError
+from stages.process.lifetime import lives
 
 # There while DVC is starting an experiment: what it is to put back.
 NOTE = Path(".dvc/tmp/sweeps/.workspace.json")
@@ -78,7 +79,7 @@ def _remove_locks(clone: Path) -> None:
 
 def _lives(pid: int) -> bool:
     with suppress(psutil.NoSuchProcess):
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return lives(psutil.Process(pid))
     return False
 
 

@@ -6,12 +6,12 @@ from stages.dataset.pieces import pieces
 
 
 def prepare(images: np.ndarray, deskew: bool) -> np.ndarray:
-    """Return uint8 images (n, height, width), deskewed if so wanted."""
+    """Return the images, uint8 (n, height, width) or in colour (n, height, width, 3), deskewed if so wanted."""
     return deskewed(images) if deskew else images
 
 
 def deskewed(images: np.ndarray) -> np.ndarray:
-    """Return uint8 images, grey or in colour, sheared along their rows until the drawing stands upright.
+    """Return the images as `prepare` takes them, sheared along their rows until the drawing stands upright.
 
     The slant is the regression of column on row over the brightness, from the image's second moments; the
     shear about the centre of mass moves nothing up or down. An image without height stays as it is.

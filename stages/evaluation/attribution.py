@@ -37,6 +37,14 @@ def integrated_gradients(classifier: Classifier, images: np.ndarray, classes: np
     return np.concatenate(found)
 
 
+def block_sides(height: int, width: int) -> tuple[int, int]:
+    """Return height and width of a block, `BLOCK` x `BLOCK` of a small image, so that there are at most 7x7 of them.
+
+    As many as 28x28 pixels have: each costs a prediction.
+    """
+    return BLOCK * -(-height // (7 * BLOCK)), BLOCK * -(-width // (7 * BLOCK))
+
+
 def block_importance(classifier: Classifier, images: np.ndarray, y_true: np.ndarray) -> np.ndarray:
     """Return the rise of the log loss when a block of pixels is taken from other images: float64 (height, width).
 
@@ -57,8 +65,7 @@ def block_importance(classifier: Classifier, images: np.ndarray, y_true: np.ndar
         return log_loss(y_true, y_proba, labels=np.arange(y_proba.shape[1]))
 
     before = loss(images)
-    # At most as many blocks as 28x28 pixels have: each costs a prediction of all these images.
-    down, across = (BLOCK * -(-side // (7 * BLOCK)) for side in (height, width))
+    down, across = block_sides(height, width)
     for top, left in product(range(0, height, down), range(0, width, across)):
         block = np.s_[:, top : top + down, left : left + across]
         changed = images.copy()

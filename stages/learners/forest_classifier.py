@@ -1,7 +1,5 @@
 """A trained random forest, and the evidence that its answers rest on."""
 
-from collections.abc import Callable
-
 import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 
@@ -16,19 +14,22 @@ class ForestClassifier(Classifier):
         self.forest, self.features, self.temperature = forest, features, temperature
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        if self.temperature is None:
-            return self.uncalibrated(images)
-        trees, temperature = len(self.forest.estimators_), self.temperature
-        return self._predict(images, lambda shares: calibrated(shares, trees, temperature))
+        return self.probabilities(images).astype(np.float32)
 
     def uncalibrated(self, images: np.ndarray) -> np.ndarray:
-        return self._predict(images, lambda shares: shares)
+        return self.shares(images).astype(np.float32)
 
-    def _predict(self, images: np.ndarray, probabilities: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """Return the `probabilities` for the shares of votes, float32."""
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """Return what `predict` does, in float64."""
+        shares = self.shares(images)
+        if self.temperature is None:
+            return shares
+        return calibrated(shares, len(self.forest.estimators_), self.temperature)
+
+    def shares(self, images: np.ndarray) -> np.ndarray:
+        """Return the mean of the trees' answers: float64 (n, classes)."""
         parts = (images[piece] for piece in pieces(len(images), images.shape[1:]))
-        shares = (self.forest.predict_proba(FEATURES[self.features](part)) for part in parts)
-        return np.concatenate([probabilities(part).astype(np.float32) for part in shares])
+        return np.concatenate([self.forest.predict_proba(FEATURES[self.features](part)) for part in parts])
 
     def size(self) -> dict[str, int]:
         return {

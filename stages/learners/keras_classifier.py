@@ -9,7 +9,6 @@ import numpy as np
 from stages.dataset.scaling import scaled
 from stages.learners.classifier import Classifier
 from stages.learners.networks import averaged, images_at_once, networks_inside
-from stages.runtime import input_gradients
 
 # Predictions of an average that are differentiated at once for each image. The CNN with 49 of them took 6.3 GB for
 # all at once, and 1.8 GB and no longer for nine (measured).
@@ -74,6 +73,28 @@ class KerasClassifier(Classifier):
         height, width, channels = (*self.model.input_shape[1:], 1)[:3]
         strongest = np.argsort(-np.linalg.norm(weights, axis=0), kind="stable")[:count]
         return weights[:, strongest].T.reshape(-1, height, width, channels).mean(axis=3)
+
+
+def input_gradients(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return the gradient of the probability of each image's class: float32, of the shape of the images.
+
+    `images` are float32 (n, height, width), in colour (n, height, width, 3), `classes` integers (n,).
+    """
+    chosen = np.eye(model.output_shape[-1], dtype=np.float32)[classes]
+
+    def total(images):
+        return keras.ops.sum(model(images, training=False) * chosen)
+
+    if keras.config.backend() == "tensorflow":
+        import tensorflow as tf
+
+        variable = tf.Variable(images)
+        with tf.GradientTape() as tape:
+            result = total(variable)
+        return tape.gradient(result, variable).numpy()
+    import jax
+
+    return np.asarray(jax.grad(total)(images))
 
 
 def _multiply_adds(layer: keras.Layer) -> int:

@@ -1,4 +1,4 @@
-"""The two Keras networks, built from params.yaml alone."""
+"""The two Keras networks, built from params.yaml alone, and the mean of several."""
 
 import itertools
 import math
@@ -7,14 +7,12 @@ import keras
 from keras import layers, regularizers
 
 from stages.learners.layers import Activation, BatchNormalization
-from stages.learners.optimizers import Adam, Muon
-from stages.params.schema import Cnn, Mlp, Network, Optimizer
+from stages.params.schema import Cnn, Mlp, Network
 from stages.runtime import PREDICTED
 
 # Keras' 0.99 needs hundreds of steps until the moving statistics are right: too many for a small
 # data set with a large batch, where accuracy on validation images starts near chance.
 BATCH_NORM_MOMENTUM = 0.9
-QUICKER = {"adam": Adam, "muon": Muon}
 # The layers hand on so many values in a step of a prediction, 4 bytes each; a few layers at a time are in memory.
 MAX_PREDICTED_VALUES = 1 << 28
 
@@ -94,26 +92,6 @@ def images_at_once(model: keras.Model) -> int:
     (network, *_), _ = networks_inside(model)
     values = sum(math.prod(layer.output.shape[1:]) for layer in network.layers)
     return max(1, min(PREDICTED, MAX_PREDICTED_VALUES // values))
-
-
-def optimizer(params: Optimizer, steps: int) -> keras.optimizers.Optimizer:
-    """Return the optimizer of `params` (name, learning_rate, schedule) for a training of `steps` steps.
-
-    `one_cycle` rises linearly to the learning rate over the first 30 % of the steps and falls back
-    along a cosine (after Smith & Topin, "Super-Convergence", 2017).
-    """
-    peak = params.learning_rate
-    decay = keras.optimizers.schedules.CosineDecay
-    if params.schedule == "cosine":
-        rate = decay(peak, decay_steps=steps)
-    elif params.schedule == "one_cycle" and steps > 1:
-        rise = math.ceil(0.3 * steps)
-        rate = decay(peak / 25, steps - rise, warmup_target=peak, warmup_steps=rise)
-    else:
-        rate = peak
-    if params.name in QUICKER:
-        return QUICKER[params.name](rate)
-    return keras.optimizers.get({"class_name": params.name, "config": {"learning_rate": rate}})
 
 
 def _add_dense_part(model: keras.Sequential, params: Network, classes: int) -> None:

@@ -1,7 +1,11 @@
-"""Keras' Adam and Muon, with the same steps in less time."""
+"""The optimizers of params.yaml; Keras' Adam and Muon with the same steps in less time."""
+
+import math
 
 import keras
 from keras import ops
+
+from stages.params.schema import Optimizer
 
 # Keras finds them by this name when it copies a compiled network.
 KERAS = "keras.optimizers"
@@ -54,3 +58,26 @@ class Muon(keras.optimizers.Muon):
                 gram = factor @ gram @ factor
         wide = product @ wide
         return wide if x.shape[0] <= x.shape[1] else ops.transpose(wide)
+
+
+QUICKER = {"adam": Adam, "muon": Muon}
+
+
+def optimizer(params: Optimizer, steps: int) -> keras.optimizers.Optimizer:
+    """Return the optimizer of `params` (name, learning_rate, schedule) for a training of `steps` steps.
+
+    `one_cycle` rises linearly to the learning rate over the first 30 % of the steps and falls back
+    along a cosine (after Smith & Topin, "Super-Convergence", 2017).
+    """
+    peak = params.learning_rate
+    decay = keras.optimizers.schedules.CosineDecay
+    if params.schedule == "cosine":
+        rate = decay(peak, decay_steps=steps)
+    elif params.schedule == "one_cycle" and steps > 1:
+        rise = math.ceil(0.3 * steps)
+        rate = decay(peak / 25, steps - rise, warmup_target=peak, warmup_steps=rise)
+    else:
+        rate = peak
+    if params.name in QUICKER:
+        return QUICKER[params.name](rate)
+    return keras.optimizers.get({"class_name": params.name, "config": {"learning_rate": rate}})

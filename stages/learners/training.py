@@ -11,7 +11,7 @@ from stages.dataset.prepared import Split
 from stages.dataset.scaling import scaled
 from stages.learners.checkpoint import HISTORY, Progress, load_checkpoint, save_checkpoint
 from stages.learners.layers import recompute_statistics
-from stages.learners.networks import optimizer
+from stages.learners.optimizers import optimizer
 from stages.params.schema import Network
 from stages.process.console import progress_bar, warn
 from stages.process.errors import UserError

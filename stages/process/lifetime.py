@@ -85,6 +85,13 @@ def end_with_dvc() -> None:
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
 
+def lives(process: psutil.Process) -> bool:
+    """Return whether the process has not ended; a zombie has, and its parent has not asked how."""
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
 def _adopts_orphans(process: psutil.Process) -> bool:
     """Return whether `process` is the system's, and not the DVC that is a container's only program."""
     try:
@@ -94,10 +101,8 @@ def _adopts_orphans(process: psutil.Process) -> bool:
 
 
 def _watch(dvc: psutil.Process) -> None:
-    with suppress(psutil.NoSuchProcess):
-        # A zombie has ended; its parent has not asked how.
-        while dvc.is_running() and dvc.status() != psutil.STATUS_ZOMBIE:
-            time.sleep(1)
+    while lives(dvc):
+        time.sleep(1)
     try:
         print("dvc is gone: ending with it", file=sys.stderr, flush=True)
     finally:

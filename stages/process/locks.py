@@ -23,9 +23,9 @@ def process_name() -> str:
     return Path(_own_lock(_folder()).lock_file).stem
 
 
-def is_name(name: object) -> bool:
+def is_name(name: str) -> bool:
     """Return whether that could be a `process_name`."""
-    return isinstance(name, str) and re.fullmatch(r"\d+-\d+", name) is not None
+    return re.fullmatch(r"\d+-\d+", name) is not None
 
 
 def is_gone(name: str) -> bool:

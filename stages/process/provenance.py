@@ -108,7 +108,7 @@ def commit_with(files: dict[str, str]) -> str | None:
     return None
 
 
-def copy_code(folder: Path, commit: str | None = None) -> None:
+def copy_code(folder: Path, commit: str | None) -> None:
     """Copy the code of the stages into `folder`, as it stands here or in the commit."""
     if commit:
         archive = io.BytesIO(_git("archive", commit, "--", *CODE))

@@ -18,7 +18,7 @@ class ImageClassifier(mlflow.pyfunc.PythonModel):
         self.deskew = context.model_config["deskew"]
 
     def predict(self, context, model_input: np.ndarray, params: dict | None = None) -> np.ndarray:
-        """Return probabilities float32 (n, classes) for uint8 images (n, height, width) from 0 to 255."""
+        """Return probabilities float32 (n, classes) for raw images uint8 (n, height, width), in colour (…, 3)."""
         from stages.dataset.images import prepare
 
         if len(model_input) and model_input.max() <= 1:

@@ -14,9 +14,9 @@ from stages.fingerprints import file_md5
 from stages.process.provenance import cached
 from stages.tracking import record as records
 from stages.tracking.champion import APPLIED, EXPERIMENT, MODEL_MD5, all_logged_models, choose_champion, logged_model
-from stages.tracking.evaluation import complete_repeats, publish_evaluation
 from stages.tracking.identity import log_metrics, standing_run, tag_trial
 from stages.tracking.notes import NOTE, add_note
+from stages.tracking.publish_evaluation import complete_repeats, publish_evaluation
 from stages.tracking.store import connect, experiment_id, first_run, store_lock
 from stages.tracking.trial import SWEEP
 

@@ -33,8 +33,7 @@ def record_repeats(
     sentence = "Mean and standard deviation over runtime.seed {} to {}."
     with store_lock():
         note = sentence.format(seeds[0], seeds[-1])
-        earlier = list(search_runs(f"tags.`{REPEATS}` = '{name}'"))
-        for run in [each for each in earlier if each.info.experiment_id == training.info.experiment_id]:
+        for run in list(search_runs(f"tags.`{REPEATS}` = '{name}'", experiment=training.info.experiment_id)):
             note = with_note(run.data.tags.get(NOTE, ""), note, instead_of=sentence.format(r"\d+", r"\d+"))
             client.delete_run(run.info.run_id)
         run = client.create_run(

@@ -27,7 +27,8 @@ from stages.dataset.prepared import DatasetInfo, load_split, save_info
 from stages.learners.checkpoint import load_checkpoint
 from stages.learners.forest_file import load_forest, save_forest
 from stages.learners.keras_file import load_keras, save_keras
-from stages.learners.networks import BUILDERS, averaged, build_mlp, optimizer
+from stages.learners.networks import BUILDERS, averaged, build_mlp
+from stages.learners.optimizers import optimizer
 from stages.params.schema import Optimizer
 from stages.paths import PREPARED
 from stages.process.errors import UserError

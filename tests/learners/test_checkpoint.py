@@ -13,7 +13,8 @@ import pytest
 from stages.learners.checkpoint import checkpoint_path, checkpointed, load_checkpoint, remove_checkpoint
 from stages.learners.ensemble import train_networks
 from stages.learners.models import CNN, MLP
-from stages.learners.networks import build_mlp, optimizer
+from stages.learners.networks import build_mlp
+from stages.learners.optimizers import optimizer
 from stages.params.views import TrainMlpParams, load_params
 from stages.paths import PREPARED
 from stages.process.errors import UserError

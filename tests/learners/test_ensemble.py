@@ -6,10 +6,9 @@ import pytest
 
 from stages.dataset.scaling import scaled
 from stages.learners.ensemble import training_words
-from stages.learners.keras_classifier import KerasClassifier
+from stages.learners.keras_classifier import KerasClassifier, input_gradients
 from stages.learners.keras_file import load_keras, save_keras
 from stages.learners.networks import networks_inside
-from stages.runtime import input_gradients
 from tests.learners import test_checkpoint
 from tests.learners.test_checkpoint import KilledError
 from tests.learners.test_training import TRAINING, VALIDATION, run

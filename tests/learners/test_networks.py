@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from stages.learners.networks import averaged, build_cnn, build_mlp, images_at_once, optimizer
-from stages.params.schema import Cnn, Mlp, Optimizer
+from stages.learners.networks import averaged, build_cnn, build_mlp, images_at_once
+from stages.params.schema import Cnn, Mlp
 from tests.conftest import PROJECT
 
 
@@ -99,26 +99,6 @@ def test_of_large_images_fewer_are_predicted_at_once():
     params = section("cnn", global_pooling="max")
     assert images_at_once(averaged([build_cnn(params, 28, 28, 10)], shift=1)) == 256
     assert 1 < images_at_once(averaged([build_cnn(params, 1000, 1000, 10)], shift=1)) < 100
-
-
-@pytest.mark.parametrize("name", ["adadelta", "adagrad", "adam", "adamax", "muon", "nadam", "rmsprop", "sgd"])
-def test_every_optimizer_gets_its_learning_rate(name):
-    made = optimizer(Optimizer(name=name, learning_rate=0.02, schedule="constant"), steps=10)
-    assert type(made).__name__.lower() == name
-    assert float(made.learning_rate) == pytest.approx(0.02)
-
-
-@pytest.mark.parametrize(
-    ("schedule", "start", "top"), [("constant", 0.5, 0.5), ("cosine", 0.5, 0.5), ("one_cycle", 0.02, 0.5)]
-)
-def test_a_schedule_starts_peaks_and_ends_as_it_says(schedule, start, top):
-    params = Optimizer(name="sgd", learning_rate=0.5, schedule=schedule)
-    made = optimizer(params, steps=100)
-    rate = made._learning_rate
-    rates = [float(rate(step)) if callable(rate) else 0.5 for step in range(101)]
-    assert rates[0] == pytest.approx(start)
-    assert max(rates) == pytest.approx(top)
-    assert rates[-1] == pytest.approx(0.5 if schedule == "constant" else 0.0, abs=1e-6)
 
 
 def test_penalties_and_batch_norm_reach_every_layer():

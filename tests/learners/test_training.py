@@ -8,7 +8,8 @@ from stages.dataset.prepared import Split
 from stages.dataset.scaling import scaled
 from stages.learners.ensemble import train_networks
 from stages.learners.keras_file import load_keras, save_keras
-from stages.learners.networks import build_mlp, optimizer
+from stages.learners.networks import build_mlp
+from stages.learners.optimizers import optimizer
 from stages.learners.tensorflow_epochs import chunks
 from stages.learners.training import HISTORY
 from stages.process.errors import UserError

@@ -21,6 +21,7 @@ from tests.project import MODELS, client, metrics, runs
 from tests.tracking.conftest import INFO, evaluation, training, values
 
 
+@pytest.mark.usefixtures("loaded_tensorflow")
 def test_the_champion_is_the_best_on_the_validation_images_and_predicts(reproduced):
     champion = client(reproduced).get_model_version_by_alias("digits", "champion")
     best = max(metrics(reproduced), key=lambda model: metrics(reproduced)[model]["val_accuracy"])
