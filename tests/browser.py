@@ -25,11 +25,17 @@ def chromium() -> Iterator[Browser]:
 
 
 def troubles_of(page: Page) -> list[str]:
-    """Return a list that will have the page's console errors, failed requests and requests that leave the machine."""
+    """Return a list that will have the page's console errors, failed requests and requests that leave the machine.
+
+    One that the page has broken off itself has not failed.
+    """
     troubles = []
     page.on("console", lambda message: message.type == "error" and troubles.append(message.text))
     page.on("pageerror", lambda error: troubles.append(str(error)))
-    page.on("requestfailed", lambda request: troubles.append(f"failed: {request.url}"))
+    page.on(
+        "requestfailed",
+        lambda request: request.failure == "net::ERR_ABORTED" or troubles.append(f"{request.failure}: {request.url}"),
+    )
     page.on("response", lambda answer: answer.status >= 400 and troubles.append(f"{answer.status}: {answer.url}"))
     page.on(
         "request",

@@ -52,7 +52,7 @@ def cluster(address: str, resources: Resources | None) -> Iterator[Place]:
         stops = ray.remote(num_cpus=0, max_restarts=-1)(Stops).options(scheduling_strategy=here).remote()
 
         def run(next_task: Callable[[], Task | None], heard: Hear) -> None:
-            _place(ray, resources, commit, git_remote, stops, next_task, heard)
+            _place_trials(ray, resources, commit, git_remote, stops, next_task, heard)
             _push_rest(ray, resources, git_remote)
 
         yield Place(run, partial(_bring, git_remote))
@@ -173,7 +173,7 @@ def _push_rest(ray: Any, resources: Resources, git_remote: str) -> None:
         warn(f"{each}; once that is mended, the same command does it")
 
 
-def _place(
+def _place_trials(
     ray: Any,
     resources: Resources,
     commit: str,

@@ -11,9 +11,9 @@ from scipy.stats import ttest_1samp
 from commands.sweeping.file import Sweep
 from commands.sweeping.outputs import Outputs
 from commands.sweeping.placing import Place
-from commands.sweeping.space import checked, proposed, trial_params
+from commands.sweeping.space import checked_params, proposed, trial_params
 from commands.sweeping.study import CONFIRMED, PRESENT, TESTED, best_trials
-from commands.sweeping.trial import COMPLETE, Ended, Event, Task, experiment_name
+from commands.sweeping.trial import COMPLETE, Ended, Event, Task, trial_name
 from stages.process.errors import UserError
 from stages.runtime import start_keras
 from stages.tracking import trial as tags
@@ -53,7 +53,7 @@ def confirm(name: str, sweep: Sweep, study: optuna.Study, content: dict[str, Any
     The present ones are those that stood when the sweep began; None where no trial had others. What was trained before
     a kill is kept. Raises `UserError` where the present settings cannot be trained.
     """
-    first = checked(sweep, content, {}).runtime.seed
+    first = checked_params(sweep, content, {}).runtime.seed
     seeds = [*range(first + 1, first + 1 + sweep.confirm.seeds)]
     best = _best(sweep, study)
     if not best:
@@ -61,7 +61,7 @@ def confirm(name: str, sweep: Sweep, study: optuna.Study, content: dict[str, Any
     settings = {PRESENT: study.user_attrs[PRESENT]} | best
     tasks = [
         Task(
-            experiment_name(name, label, seed),
+            trial_name(name, label, seed),
             sweep.stage,
             trial_params(sweep, changes | {SEED: seed}),
             {tags.SWEEP: name, tags.CONFIRMS: label},
@@ -138,11 +138,11 @@ def look_at_test_images(
     if known := study.user_attrs.get(TESTED):
         return known
     found: dict[str, list[float]] = {"test_accuracy": [], "test_loss": []}
-    experiments = [experiment_name(name, verdict.winner, seed) for seed in verdict.seeds]
+    experiments = [trial_name(name, verdict.winner, seed) for seed in verdict.seeds]
     place.bring(experiments, True)
     if sweep.model.history:
         # A cluster may have GPUs where this machine has none.
-        start_keras(checked(sweep, content, {}).runtime.model_copy(update={"device": "auto"}))
+        start_keras(checked_params(sweep, content, {}).runtime.model_copy(update={"device": "auto"}))
     for experiment in experiments:
         for metric, value in Outputs(clone, experiment, sweep.stage).tested().items():
             if metric in found:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from commands.sweeping.trial import DIED, LOCK, Ended, Event, Task, Trained, run_trial
+from commands.sweeping.trial import DIED, SLOT_LOCK, Ended, Event, Task, Trained, run_trial
 from commands.sweeping.workspace import mend_workspace
 from stages.process.locks import held
 
@@ -35,7 +35,7 @@ def this_clone(clone: Path) -> Iterator[Place]:
 
     DVC has a trial's params in params.yaml while it starts it, so two would take each other's.
     """
-    with held(clone / LOCK, "another sweep runs trials in this clone"):
+    with held(clone / SLOT_LOCK, "another sweep runs trials in this clone"):
         mend_workspace(clone)
         yield Place(partial(_one_at_a_time, clone), lambda names, models: None)
 

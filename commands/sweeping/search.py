@@ -10,7 +10,7 @@ from optuna.trial import Trial, TrialState
 from commands.sweeping.file import Sweep
 from commands.sweeping.space import distributions, invalid, point, proposed, trial_params, trial_seed
 from commands.sweeping.study import CACHED, PRUNED, REASON, UNKEPT
-from commands.sweeping.trial import COMPLETE, STOPPED, TRIALS, Ended, Epoch, Event, Task, Trained, experiment_name
+from commands.sweeping.trial import COMPLETE, STOPPED, TRIALS, Ended, Epoch, Event, Task, Trained, trial_name
 from stages.process.console import warn
 from stages.process.errors import UserError
 from stages.tracking import trial as tags
@@ -75,7 +75,7 @@ class Search:
                 self.keeping[task.name] = trial.number
                 self.study.set_user_attr(UNKEPT, [*self.study.user_attrs.get(UNKEPT, []), trial.number])
             self.study.tell(trial.number, event.values[self.sweep.metric.name])
-            self._is_useful()
+            self._found_useful()
         elif event.state == STOPPED:
             self._tell(trial, TrialState.PRUNED, event.reason)
         else:
@@ -105,7 +105,7 @@ class Search:
 
     def _task(self, number: int, params: dict[str, Any]) -> Task:
         return Task(
-            experiment_name(self.name, number),
+            trial_name(self.name, number),
             self.sweep.stage,
             trial_params(self.sweep, params),
             {tags.SWEEP: self.name, tags.NUMBER: str(number)},
@@ -161,9 +161,9 @@ class Search:
             return
         self.study.tell(trial.number, state=state)
         if state != TrialState.FAIL:
-            self._is_useful()
+            self._found_useful()
 
-    def _is_useful(self) -> None:
+    def _found_useful(self) -> None:
         self.useful = True
         self._tell_failures()
 

@@ -23,7 +23,7 @@ from commands.sweeping.trial import (
     COMPLETE,
     DIED,
     FAILED,
-    LOCK,
+    SLOT_LOCK,
     TRIALS,
     Ended,
     Event,
@@ -60,7 +60,7 @@ def survey(git_remote: str) -> Survey:
     # It only looks, and does not wait for another sweep's trial.
     os.chdir(CLONE)
     return Survey(
-        place=_place(),
+        place=_here(),
         commit=git("rev-parse", "HEAD"),
         edited=edited(),
         tracking_uri=tracking_uri(),
@@ -120,12 +120,12 @@ def push_rest(git_remote: str) -> list[str]:
     missing = []
     with _in_the_clone():
         if mistake := _push(git_remote):
-            missing.append(f"{_place()}: {', '.join(_unpushed())} not pushed: {mistake}")
+            missing.append(f"{_here()}: {', '.join(_unpushed())} not pushed: {mistake}")
         try:
             with own_temporary_folder():
                 publish_all(waiting())
         except Exception as error:
-            missing.append(f"{_place()}: MLflow did not take its runs: {one_line(error)}")
+            missing.append(f"{_here()}: MLflow did not take its runs: {one_line(error)}")
     return missing
 
 
@@ -159,7 +159,7 @@ def _in_the_clone() -> Iterator[None]:
     # Ray sets it for its own workers, and a training's checkpoint is only good for the same one.
     os.environ.pop("OMP_NUM_THREADS", None)
     TRIALS.mkdir(parents=True, exist_ok=True)
-    with FileLock(LOCK):
+    with FileLock(SLOT_LOCK):
         mend_workspace(CLONE)
         yield
 
@@ -170,7 +170,7 @@ class OtherCode(UserError):
 
 def _check_code(commit: str) -> None:
     if git("rev-parse", "HEAD") != commit or edited():
-        raise OtherCode(f"{_place()} is not at commit {commit[:9]}, or differs from it; mend that, and go on")
+        raise OtherCode(f"{_here()} is not at commit {commit[:9]}, or differs from it; mend that, and go on")
 
 
 def _push_with(name: str, git_remote: str) -> None:
@@ -179,7 +179,7 @@ def _push_with(name: str, git_remote: str) -> None:
         warn(f"{name} is not pushed yet: {mistake}")
 
 
-def _place() -> str:
+def _here() -> str:
     return f"{socket.gethostname()}:{CLONE}"
 
 

@@ -104,7 +104,7 @@ def check_space(name: str, sweep: Sweep, content: dict[str, Any], read_by_stage:
         if sweep.confirm and _overlap(key, "runtime.seed"):
             raise UserError(f"{where}.{key}: confirm has seeds of its own; take out one of the two")
     if sweep.confirm:
-        last = checked(sweep, content, {}).runtime.seed + sweep.confirm.seeds
+        last = checked_params(sweep, content, {}).runtime.seed + sweep.confirm.seeds
         if mistake := invalid(sweep, content, {"runtime.seed": last}):
             raise UserError(f"{sweep_file(name)}: confirm.seeds: {mistake}\nLower runtime.seed in {PARAMS}.")
     for changes in _combinations(sweep):
@@ -116,7 +116,7 @@ def check_space(name: str, sweep: Sweep, content: dict[str, Any], read_by_stage:
             raise UserError(f"{where}.{key}: {sweep.stage} does not read it; it reads {', '.join(read_by_stage)}")
 
 
-def checked(sweep: Sweep, content: dict[str, Any], changes: dict[str, Any]) -> Params:
+def checked_params(sweep: Sweep, content: dict[str, Any], changes: dict[str, Any]) -> Params:
     """Return the params of a trial; raises `UserError` where they are not valid."""
     copy = deepcopy(content)
     set_values(copy, {**fixed_params(sweep), **changes})
@@ -126,7 +126,7 @@ def checked(sweep: Sweep, content: dict[str, Any], changes: dict[str, Any]) -> P
 def invalid(sweep: Sweep, content: dict[str, Any], changes: dict[str, Any]) -> str | None:
     """Return what is wrong with params.yaml (its `content`) with the changes of a trial; None where nothing is."""
     try:
-        checked(sweep, content, changes)
+        checked_params(sweep, content, changes)
     except UserError as error:
         return str(error).removeprefix(f"{PARAMS}: ")
     return None

@@ -18,11 +18,11 @@ from commands.sweeping.file import Sweep, load_sweep, sweep_file
 from commands.sweeping.placing import Place, this_clone
 from commands.sweeping.report import page_folder, write_page
 from commands.sweeping.search import Search
-from commands.sweeping.space import check_space, checked, params_content, present_values
+from commands.sweeping.space import check_space, checked_params, params_content, present_values
 from commands.sweeping.study import alone, best_trials, open_study
-from commands.sweeping.trial import Event, Task, experiment_name
+from commands.sweeping.trial import Event, Task, trial_name
 from commands.sweeping.words import metric_words
-from commands.sweeping.workspace import NOTE
+from commands.sweeping.workspace import WORKSPACE_NOTE
 from stages.process.errors import UserError
 from stages.tracking.beside import publishing_the_rest
 from stages.tracking.store import tracking_uri
@@ -42,7 +42,7 @@ def run_sweep(name: str, address: str | None) -> None:
     sweep, content = load_sweep(name), params_content()
     file = sweep_file(name).read_text(encoding="utf-8")
     check_space(name, sweep, content, keys_read(sweep))
-    check_tracked(checked(sweep, content, {}).data.name)
+    check_tracked(checked_params(sweep, content, {}).data.name)
     # Else each trial would find these mistakes.
     tracking_uri()
     page_folder(name)
@@ -66,7 +66,7 @@ def run_sweep(name: str, address: str | None) -> None:
         try:
             with progress.shown():
                 place.run(next_task, heard)
-            place.bring([experiment_name(name, trial.number) for trial in best_trials(study)], False)
+            place.bring([trial_name(name, trial.number) for trial in best_trials(study)], False)
             # What MLflow did not take from a trial at its time.
             with publishing_the_rest():
                 _conclude(name, sweep, file, study, content, progress, place)
@@ -104,7 +104,7 @@ def _settled(sweep: Sweep, base: dict[str, Any]) -> dict[str, Any]:
     While DVC starts one, its params stand in params.yaml. Raises `UserError` where that cannot be read after it.
     """
     end = time.monotonic() + SETTLES
-    while NOTE.exists() and time.monotonic() < end:
+    while WORKSPACE_NOTE.exists() and time.monotonic() < end:
         # Git may be writing the files.
         with suppress(UserError, OSError, ValueError):
             if base_of(sweep) == base:
@@ -143,7 +143,7 @@ def _conclude(
     if tested:
         accuracy = sum(tested["test_accuracy"]) / len(tested["test_accuracy"])
         print(f"On the test images, looked at once, for the winner: accuracy {accuracy:.2%} (mean over the same seeds)")
-        print(f"To make these settings yours: uv run dvc exp apply {experiment_name(name, verdict.winner)}")
+        print(f"To make these settings yours: uv run dvc exp apply {trial_name(name, verdict.winner)}")
 
 
 def _words(sweep: Sweep, verdict: Verdict) -> str:

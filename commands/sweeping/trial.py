@@ -27,7 +27,7 @@ from stages.tracking.trial import EVENTS, FOLDER, STOP, TAGS, state_tag
 # In a clone, a folder for each trial that runs there, with what it tells and what it printed.
 TRIALS = Path(".dvc/tmp/sweeps/trials")
 # Held by whoever runs trials in a clone. No sweep has such a name.
-LOCK = TRIALS.with_name(".slot.lock")
+SLOT_LOCK = TRIALS.with_name(".slot.lock")
 LOOK_SECONDS = 0.1
 COMPLETE, FAILED, STOPPED, DIED = "complete", "failed", "stopped", "died"
 KILLED = "its process was killed, or ran out of memory"
@@ -75,7 +75,7 @@ class Ended:
 Event = Epoch | Trained | Ended
 
 
-def experiment_name(sweep: str, label: int | str, seed: int | None = None) -> str:
+def trial_name(sweep: str, label: int | str, seed: int | None = None) -> str:
     """Return the name of the experiment of a trial, by its number or label; with a `seed` that of a repetition."""
     name = f"{sweep}-{label:04d}" if isinstance(label, int) else f"{sweep}-{label}"
     return name if seed is None else f"{name}-seed-{seed}"

@@ -17,21 +17,21 @@ from stages.process.errors import UserError
 from stages.process.lifetime import lives
 
 # There while DVC is starting an experiment: what it is to put back.
-NOTE = Path(".dvc/tmp/sweeps/.workspace.json")
+WORKSPACE_NOTE = Path(".dvc/tmp/sweeps/.workspace.json")
 DETACHED = "HEAD"
 LEFT = "left by a DVC that was killed while it started an experiment"
 
 
 def note_workspace(clone: Path) -> None:
     """Note the branch and the stash, for `mend_workspace`; call it before DVC starts."""
-    path = clone / NOTE
+    path = clone / WORKSPACE_NOTE
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(_state(clone)), encoding="utf-8")
 
 
 def forget_workspace(clone: Path) -> None:
     """Call it once the experiment's stage has started, or DVC has ended: both are put back."""
-    (clone / NOTE).unlink(missing_ok=True)
+    (clone / WORKSPACE_NOTE).unlink(missing_ok=True)
 
 
 def mend_workspace(clone: Path) -> None:
@@ -40,7 +40,7 @@ def mend_workspace(clone: Path) -> None:
     What the workspace has meanwhile goes into Git's stash, so that nothing is lost.
     """
     try:
-        before = json.loads((clone / NOTE).read_text(encoding="utf-8"))
+        before = json.loads((clone / WORKSPACE_NOTE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return
     try:

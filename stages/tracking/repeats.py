@@ -7,7 +7,7 @@ from stages.tracking.identity import log_metrics
 from stages.tracking.notes import NOTE, with_note
 from stages.tracking.store import connect, first_run, search_runs, store_lock
 
-REPEATS = "repeats"
+TAG = "repeats"
 
 
 def training_seconds(model_md5: str) -> float | None:
@@ -33,11 +33,11 @@ def record_repeats(
     sentence = "Mean and standard deviation over runtime.seed {} to {}."
     with store_lock():
         note = sentence.format(seeds[0], seeds[-1])
-        for run in list(search_runs(f"tags.`{REPEATS}` = '{name}'", experiment=training.info.experiment_id)):
+        for run in list(search_runs(f"tags.`{TAG}` = '{name}'", experiment=training.info.experiment_id)):
             note = with_note(run.data.tags.get(NOTE, ""), note, instead_of=sentence.format(r"\d+", r"\d+"))
             client.delete_run(run.info.run_id)
         run = client.create_run(
-            training.info.experiment_id, run_name=f"{name}: {len(seeds)} seeds", tags={REPEATS: name, NOTE: note}
+            training.info.experiment_id, run_name=f"{name}: {len(seeds)} seeds", tags={TAG: name, NOTE: note}
         )
         points = []
         for model, metrics in summary.items():

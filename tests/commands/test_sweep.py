@@ -23,7 +23,7 @@ from commands.sweeping.space import check_space, distributions, params_content, 
 from commands.sweeping.story import run_sweep
 from commands.sweeping.study import REASON, TESTED, alone, finished, journal, open_study
 from commands.sweeping.trial import COMPLETE, FAILED, STOPPED, Ended, Epoch, Task, Trained
-from commands.sweeping.workspace import NOTE
+from commands.sweeping.workspace import WORKSPACE_NOTE
 from stages.params.yaml_file import edit_file
 from stages.process.errors import UserError
 from tests.conftest import PROJECT
@@ -483,7 +483,7 @@ def test_the_params_of_a_trial_that_starts_in_this_clone_are_no_change(project, 
     def value(task: Task) -> float:
         if not changed:
             # As DVC starts a trial of a cluster here, and puts everything back.
-            content, note = params_file.read_text(), Path(NOTE)
+            content, note = params_file.read_text(), Path(WORKSPACE_NOTE)
             note.parent.mkdir(parents=True, exist_ok=True)
             note.write_text("{}")
             edit_file(params_file, {"runtime.seed": 7})

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from commands.git import git
-from commands.sweeping.workspace import LEFT, NOTE, mend_workspace, note_workspace
+from commands.sweeping.workspace import LEFT, WORKSPACE_NOTE, mend_workspace, note_workspace
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_branch_and_edit_come_back_and_nothing_is_lost(clone):
     mend_workspace(clone)
     assert state(clone) == ("mine", "refs/heads/main", [f"On (no branch): {LEFT}"])
     assert not (clone / ".git/index.lock").exists()
-    assert not (clone / NOTE).exists()
+    assert not (clone / WORKSPACE_NOTE).exists()
 
 
 def test_without_an_edit_nothing_is_taken_from_the_stash_of_before(clone):
